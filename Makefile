@@ -1,0 +1,52 @@
+# Everything a developer does, one verb each. `make help` lists them.
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?= serve
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on
+
+.DEFAULT_GOAL := help
+
+help:  ## list the verbs
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+run: .venv/run  ## start the studio, or run any command: make run ARGS='txt2img "a red circle" -o out.png'
+	@$(BIN)/cloudbrush $(ARGS)
+
+test: .venv/test  ## everything but the slow tests, offline
+	@$(BIN)/python -m pytest -m "not slow"
+
+test-all: .venv/test  ## the slow tests too
+	@$(BIN)/python -m pytest
+
+check: .venv/test  ## style, types and import rules
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+fix: .venv/test  ## what style can be mended by itself
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+pocket: .venv/run  ## train the built-in model from its seed; resumes where it stopped
+	@$(BIN)/python -m training.pocket
+
+screenshots: .venv/test  ## the pictures of the user guide
+	@CLOUDBRUSH_SCREENSHOTS=1 $(BIN)/python -m pytest tests/browser -m browser
+
+clean:  ## the virtual environment and build products; data/ stays
+	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit("Cloudbrush needs Python 3.11 or newer: make PYTHON=python3.11") if sys.version_info < (3, 11) else 0'
+	@echo "Making a virtual environment in .venv ..."
+	@$(PYTHON) -m venv .venv
+
+.venv/run: .venv/bin/python pyproject.toml constraints.txt
+	@echo "Installing Cloudbrush (torch is large: this takes some minutes the first time) ..."
+	@$(PIP) -c constraints.txt -e '.[studio,worker]'
+	@touch $@
+
+.venv/test: .venv/run
+	@echo "Installing what the tests need ..."
+	@$(PIP) -c constraints.txt -e '.[studio,worker,dev]'
+	@sh tests/browser/install_chromium.sh
+	@touch $@
+
+.PHONY: help run test test-all check fix pocket screenshots clean

@@ -1,0 +1,5 @@
+"""`python -m cloudbrush` is the command line."""
+
+from cloudbrush.cli.app import main
+
+main()

@@ -1,0 +1,43 @@
+"""The REST application under /api/v1."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+
+from cloudbrush import __version__
+from cloudbrush.api import endpoints, errors, health, jobs, models
+from cloudbrush.control.plane import ControlPlane
+
+PREFIX = "/api/v1"
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    code: {"model": errors.Problem, "description": meaning}
+    for code, meaning in {
+        404: "There is no such thing, or it is not yours.",
+        409: "The thing is not in a state that allows this.",
+        422: "A value was refused; `field` names it.",
+        503: "A part Cloudbrush needs does not answer now.",
+    }.items()
+}
+
+
+def create_app(plane: ControlPlane, lifespan: AbstractAsyncContextManager[None]) -> FastAPI:
+    """The application over one control plane; `lifespan` runs its background work."""
+    app = FastAPI(
+        title="Cloudbrush",
+        version=__version__,
+        summary="A Stable Diffusion studio that paints in the cloud.",
+        openapi_url=f"{PREFIX}/openapi.json",
+        docs_url=f"{PREFIX}/docs",
+        redoc_url=None,
+        lifespan=lambda _app: lifespan,
+    )
+    app.state.plane = plane
+    router = APIRouter(prefix=PREFIX, responses=PROBLEMS)
+    for resource in (jobs, endpoints, models, health):
+        router.include_router(resource.router)
+    app.include_router(router)
+    errors.install(app)
+    return app

@@ -1,0 +1,155 @@
+"""Deploying and deleting endpoints, and keeping what is stored of them true to what their providers see."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Container, Sequence
+from contextlib import suppress
+
+import structlog
+from anyio import to_thread
+
+from cloudbrush.control.bells import DISPATCH
+from cloudbrush.control.jobs import finished
+from cloudbrush.control.plane import ControlPlane
+from cloudbrush.domain.endpoint import Endpoint, EndpointSpec, EndpointState
+from cloudbrush.domain.errors import Conflict, InvalidInput, NotFound, Stale
+from cloudbrush.domain.job import JobState, Problem
+from cloudbrush.providers.base import Observed, Provider
+from cloudbrush.stores.base import JobFilter
+
+log = structlog.get_logger()
+PROVIDERS = "endpoints"  # the bell topic providers ring when an endpoint of theirs changed
+LOOK_AGAIN = 30.0  # seconds between looks when no provider rings
+UNFINISHED = frozenset({JobState.QUEUED, JobState.RUNNING})
+PAGE = 100
+
+
+async def deploy(plane: ControlPlane, spec: EndpointSpec) -> Endpoint:
+    """Bring up an endpoint, `Creating` at first. Raises `InvalidInput`, `Conflict` when the name is taken."""
+    provider = _provider(plane, spec)
+    endpoint = await to_thread.run_sync(plane.stores.endpoints.add, _new(plane, spec))
+    await provider.deploy(spec)
+    return endpoint
+
+
+async def delete(plane: ControlPlane, name: str) -> Endpoint:
+    """Begin to take an endpoint down; its unfinished jobs are cancelled, and say why. Raises `NotFound`."""
+    endpoint = await to_thread.run_sync(plane.stores.endpoints.get, name)
+    if endpoint.state is not EndpointState.DELETING:
+        endpoint = await to_thread.run_sync(_mark_deleting, plane, endpoint)
+    await to_thread.run_sync(_call_off_jobs, plane, name)
+    plane.bells.ring(PROVIDERS)
+    return endpoint
+
+
+class EndpointKeeper:
+    """Brings stored endpoints up after a restart, writes down what providers see, finishes deletions."""
+
+    def __init__(self, plane: ControlPlane, first: Sequence[EndpointSpec], only: Container[str]) -> None:
+        """`first` are the endpoints that a new data directory starts with; those in `only` are brought up."""
+        self._plane = plane
+        self._first = first
+        self._only = only
+        self._retiring: dict[str, asyncio.Task[None]] = {}  # by endpoint name
+
+    async def start(self) -> None:
+        """Bring up what is stored; when this returns, no stored state is a leftover of an earlier run."""
+        for provider in self._plane.providers.values():
+            provider.watch(lambda _name: self._plane.bells.ring(PROVIDERS))
+        known = {endpoint.name for endpoint in await to_thread.run_sync(self._plane.stores.endpoints.all)}
+        for spec in self._first:
+            if spec.name not in known:
+                await to_thread.run_sync(self._plane.stores.endpoints.add, _new(self._plane, spec))
+        for endpoint in await to_thread.run_sync(self._plane.stores.endpoints.all):
+            if endpoint.state is not EndpointState.DELETING:
+                await to_thread.run_sync(self._write_down, endpoint, Observed(EndpointState.CREATING))
+                if endpoint.name in self._only:
+                    await _provider(self._plane, endpoint.spec).deploy(endpoint.spec)
+        await self._look()
+
+    async def run(self) -> None:
+        """Keep watch until cancelled."""
+        with self._plane.bells.listening(PROVIDERS) as bell:
+            while True:
+                await self._look()
+                await bell.wait(LOOK_AGAIN)
+
+    async def _look(self) -> None:
+        for endpoint in await to_thread.run_sync(self._plane.stores.endpoints.all):
+            if endpoint.state is EndpointState.DELETING:
+                if endpoint.name not in self._retiring:
+                    self._retiring[endpoint.name] = asyncio.create_task(self._retire(endpoint))
+                continue
+            with suppress(NotFound):
+                observed = await _provider(self._plane, endpoint.spec).describe(endpoint.name)
+                await to_thread.run_sync(self._write_down, endpoint, observed)
+
+    async def _retire(self, endpoint: Endpoint) -> None:
+        try:
+            await _provider(self._plane, endpoint.spec).delete(endpoint.name)
+            await to_thread.run_sync(_call_off_jobs, self._plane, endpoint.name)  # accepted in between
+            await to_thread.run_sync(self._plane.stores.endpoints.delete, endpoint.name)
+            log.info("endpoint deleted", name=endpoint.name)
+        finally:
+            del self._retiring[endpoint.name]
+
+    def _write_down(self, endpoint: Endpoint, observed: Observed) -> None:
+        seen = endpoint.evolved(
+            self._plane.now(),
+            state=observed.state,
+            instances=observed.instances,
+            failure_reason=observed.failure_reason,
+        )
+        if seen == endpoint:
+            return
+        with suppress(Stale):  # changed meanwhile; the next look is right
+            self._plane.stores.endpoints.change(seen)
+        log.info("endpoint", name=endpoint.name, state=observed.state.value, instances=observed.instances)
+        self._plane.bells.ring(DISPATCH)
+
+
+def _new(plane: ControlPlane, spec: EndpointSpec) -> Endpoint:
+    now = plane.now()
+    return Endpoint(spec=spec, created_at=now, changed_at=now)
+
+
+def _provider(plane: ControlPlane, spec: EndpointSpec) -> Provider:
+    provider = plane.providers.get(spec.provider)
+    if provider is None:
+        known = ", ".join(sorted(plane.providers))
+        raise InvalidInput(
+            f"there is no provider {spec.provider!r} here", field="provider", hint=f"Choose one of: {known}."
+        )
+    if spec.min_instances == 0 and not provider.capabilities.scales_to_zero:
+        raise InvalidInput(
+            f"provider {spec.provider!r} cannot scale to zero", field="min_instances", hint="Use 1 or more."
+        )
+    return provider
+
+
+def _mark_deleting(plane: ControlPlane, endpoint: Endpoint) -> Endpoint:
+    deleting = endpoint.evolved(plane.now(), state=EndpointState.DELETING)
+    try:
+        return plane.stores.endpoints.change(deleting)
+    except Stale as error:
+        raise Conflict(
+            f"endpoint {endpoint.name!r} is just changing", field="name", hint="Try again in a moment."
+        ) from error
+
+
+def _call_off_jobs(plane: ControlPlane, endpoint: str) -> None:
+    problem = Problem(
+        code="endpoint_deleted",
+        detail=f"its endpoint {endpoint!r} was deleted",
+        field="endpoint",
+        hint="Submit it again to another endpoint.",
+    )
+    which = JobFilter(endpoint=endpoint, states=UNFINISHED)
+    while jobs := plane.stores.jobs.find(which, PAGE).jobs:
+        for job in jobs:
+            cancelled = job.ended(JobState.CANCELLED, plane.now(), problem=problem)
+            with suppress(Stale, NotFound):  # it moved on; the next round sees it as it is
+                plane.stores.jobs.change(cancelled, finished(cancelled), at=plane.now())
+                plane.bells.ring(job.id)
+    plane.bells.ring(DISPATCH)

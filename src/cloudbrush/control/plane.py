@@ -1,0 +1,52 @@
+"""What every use case works with, put together once by `wiring` (or by a test, with fakes)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import uuid6
+
+from cloudbrush.control.bells import Bells
+from cloudbrush.domain.generation import MAX_SEED
+from cloudbrush.providers.base import Provider
+from cloudbrush.stores.base import Stores
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _new_id() -> str:
+    return str(uuid6.uuid7())
+
+
+def _new_seed() -> int:
+    return random.randrange(MAX_SEED)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long things may take."""
+
+    lease: timedelta = timedelta(seconds=30)
+    run: timedelta = timedelta(minutes=15)
+    queue: timedelta = timedelta(hours=6)
+    patience: timedelta = timedelta(seconds=10)  # how long a job may be passed over for a warm checkpoint
+
+
+@dataclass(frozen=True)
+class ControlPlane:
+    """The stores, the providers by name, and everything that would otherwise be a global."""
+
+    stores: Stores
+    providers: Mapping[str, Provider]
+    models_dirs: tuple[Path, ...] = ()  # folders of model files, in the WebUI's layout
+    limits: Limits = Limits()
+    bells: Bells = field(default_factory=Bells)
+    now: Callable[[], datetime] = _now
+    new_id: Callable[[], str] = _new_id
+    new_seed: Callable[[], int] = _new_seed

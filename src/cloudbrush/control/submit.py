@@ -1,0 +1,83 @@
+"""Asking for a generation: checked, completed, and on disk before the answer."""
+
+from __future__ import annotations
+
+import hashlib
+
+from cloudbrush.control.bells import DISPATCH
+from cloudbrush.control.plane import ControlPlane
+from cloudbrush.domain.asset import AssetKind, ModelAsset
+from cloudbrush.domain.endpoint import THIS_MACHINE, EndpointState
+from cloudbrush.domain.errors import EndpointNotReady, NotFound, UnknownModel
+from cloudbrush.domain.generation import MAX_SEED, RANDOM_SEED, Txt2Img
+from cloudbrush.domain.job import EventKind, Job
+from cloudbrush.stores.base import IdempotencyKey
+
+
+def submit(
+    plane: ControlPlane,
+    generation: Txt2Img,
+    *,
+    owner: str,
+    endpoint: str | None = None,
+    idempotency_key: str | None = None,
+) -> Job:
+    """Queue a generation. Raises `EndpointNotReady`, `UnknownModel`, `IdempotencyMismatch`, `NotFound`."""
+    place = endpoint or THIS_MACHINE
+    key = idempotency_key and IdempotencyKey(idempotency_key, _digest(generation, place))
+    require_in_service(plane, place)
+    checkpoint = _checkpoint(plane, generation.checkpoint)
+    # A seed for each image of the job must fit: seed + k, k < image_count.
+    seed = min(plane.new_seed(), MAX_SEED - generation.image_count) if generation.seed == RANDOM_SEED else 0
+    job = Job(
+        id=plane.new_id(),
+        owner=owner,
+        endpoint=place,
+        generation=generation.completed(
+            checkpoint=checkpoint.name, native_size=checkpoint.native_size, seed=seed
+        ),
+        created_at=plane.now(),
+    )
+    stored = plane.stores.jobs.add(job, (EventKind.QUEUED, {}), key or None)
+    plane.bells.ring(DISPATCH)
+    return stored
+
+
+def require_in_service(plane: ControlPlane, name: str) -> None:
+    """Raise `EndpointNotReady` unless the endpoint accepts jobs now."""
+    endpoint = plane.stores.endpoints.get(name)
+    if endpoint.state is not EndpointState.IN_SERVICE:
+        because = f": {endpoint.failure_reason}" if endpoint.failure_reason else ""
+        raise EndpointNotReady(
+            f"endpoint {name!r} is {endpoint.state}, not InService{because}",
+            field="endpoint",
+            hint="Choose an endpoint that is InService, or wait and refresh the list. Nothing was run.",
+        )
+
+
+def _checkpoint(plane: ControlPlane, name: str | None) -> ModelAsset:
+    if name is None:
+        return _default_checkpoint(plane)
+    try:
+        return plane.stores.assets.get(AssetKind.CHECKPOINT, name)
+    except NotFound as error:
+        raise UnknownModel(
+            f"there is no checkpoint called {name!r}",
+            field="checkpoint",
+            hint="`cloudbrush models` lists what there is.",
+        ) from error
+
+
+def _default_checkpoint(plane: ControlPlane) -> ModelAsset:
+    for source in plane.stores.assets.all():
+        if source.asset.kind is AssetKind.CHECKPOINT:
+            return source.asset
+    raise UnknownModel(
+        "there is no checkpoint at all",
+        field="checkpoint",
+        hint="Put a .safetensors file into models/Stable-diffusion and refresh.",
+    )
+
+
+def _digest(generation: Txt2Img, endpoint: str) -> str:
+    return hashlib.sha256(f"{endpoint}\n{generation.model_dump_json()}".encode()).hexdigest()

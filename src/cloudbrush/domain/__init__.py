@@ -1,0 +1,1 @@
+"""The words everything else uses. Pure: no I/O, no torch, no web framework."""

@@ -1,0 +1,41 @@
+"""Model files by name: what kinds there are and what is known of each file."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+
+class AssetKind(StrEnum):
+    """What a model file is for; the values are the WebUI's words."""
+
+    CHECKPOINT = "checkpoint"
+    VAE = "vae"
+    LORA = "lora"
+    HYPERNETWORK = "hypernetwork"
+    EMBEDDING = "embedding"
+    UPSCALER = "upscaler"
+
+
+class ModelAsset(BaseModel):
+    """A model file known to the catalogue, addressed by kind and name, identified by its content."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: AssetKind
+    name: str  # file stem, as people write it
+    sha256: str
+    size: int  # bytes
+    family: str | None = None  # sd1, ... as read from the file, None when unknown
+    native_size: int = 512  # pixels a side the model was trained at
+
+    @property
+    def key(self) -> str:
+        """Where the bytes are in the blob store."""
+        return f"models/{self.sha256}.safetensors"
+
+    @property
+    def short_hash(self) -> str:
+        """The hash as the WebUI prints it."""
+        return self.sha256[:10]

@@ -1,0 +1,96 @@
+"""What control plane and workers say to each other; the only things that cross that line."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from cloudbrush.domain.asset import AssetKind
+from cloudbrush.domain.generation import Txt2Img
+
+HEARTBEAT_SECONDS = 5.0
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class AssetRef(_Message):
+    """A model file a worker needs: where its bytes are and what they must hash to."""
+
+    kind: AssetKind
+    name: str
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    size: Annotated[int, Field(ge=0)]  # bytes
+    key: Annotated[str, Field(pattern=r"^models/[0-9a-f]{64}\.safetensors$")]  # in the blob store
+
+
+class Invocation(_Message):
+    """One attempt at one job, as the body of `POST /invocations`."""
+
+    job_id: Annotated[str, Field(pattern=r"^[0-9a-f-]{36}$")]
+    epoch: Annotated[int, Field(ge=1)]
+    generation: Txt2Img
+    assets: tuple[AssetRef, ...]
+
+    @property
+    def output_prefix(self) -> str:
+        """Where the images of this attempt go; attempts never share a prefix."""
+        return f"jobs/{self.job_id}/{self.epoch}"
+
+
+class ImageResult(_Message):
+    """One painted image: where its PNG lies and what made it."""
+
+    index: int
+    key: str  # in the blob store
+    seed: int
+    width: int  # pixels
+    height: int
+    sha256: str
+    infotext: str
+
+
+class Heartbeat(_Message):
+    """The worker is alive; sent when it has nothing else to say, so that silence means it hangs."""
+
+    kind: Literal["heartbeat"] = "heartbeat"
+
+
+class Progress(_Message):
+    """The attempt took a step."""
+
+    kind: Literal["progress"] = "progress"
+    step: int  # over all batches of the job, counted from 1
+    steps: int
+    preview: str | None = None  # small JPEG as a data URI
+
+
+class ImagePainted(_Message):
+    """An image is final and stored."""
+
+    kind: Literal["image"] = "image"
+    image: ImageResult
+
+
+class Finished(_Message):
+    """All images are stored; nothing follows."""
+
+    kind: Literal["finished"] = "finished"
+    images: tuple[ImageResult, ...]
+    seconds: dict[str, float] = {}  # wall time by stage
+
+
+class Failed(_Message):
+    """The attempt ended without images; nothing follows."""
+
+    kind: Literal["failed"] = "failed"
+    code: str
+    detail: str
+    field: str | None = None
+    hint: str | None = None
+
+
+WorkerEvent = Heartbeat | Progress | ImagePainted | Finished | Failed
+WORKER_EVENT: TypeAdapter[WorkerEvent] = TypeAdapter(Annotated[WorkerEvent, Field(discriminator="kind")])

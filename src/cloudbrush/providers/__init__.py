@@ -1,0 +1,1 @@
+"""Where workers live and how bytes reach them, one file per technology."""

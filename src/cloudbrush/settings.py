@@ -1,0 +1,48 @@
+"""Everything configurable: one frozen object, read once from CLOUDBRUSH_* variables and a .env file."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """How one control plane is set up; the command line overrides the environment."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CLOUDBRUSH_", env_file=".env", env_file_encoding="utf-8", frozen=True, extra="ignore"
+    )
+
+    data_dir: Path = Field(default=Path("data"), description="holds the database, blobs, models and logs")
+    host: str = Field(
+        default="127.0.0.1", description="address to listen on; there is no login yet: keep it local"
+    )
+    port: int = Field(default=7860, ge=0, le=65535, description="0 takes any free port")
+    lease: timedelta = Field(
+        default=timedelta(seconds=30), description="silence after which a worker is lost"
+    )
+    run_limit: timedelta = Field(default=timedelta(minutes=15), description="longest run of one attempt")
+    queue_limit: timedelta = Field(default=timedelta(hours=6), description="longest wait in the queue")
+
+    @property
+    def database_url(self) -> str:
+        """Where the records are."""
+        return f"sqlite:///{self.data_dir.resolve() / 'cloudbrush.db'}"
+
+    @property
+    def blobs_url(self) -> str:
+        """Where model files and images are."""
+        return (self.data_dir.resolve() / "blobs").as_uri()
+
+    @property
+    def models_dir(self) -> Path:
+        """Where people put model files, in the WebUI's folders."""
+        return self.data_dir.resolve() / "models"
+
+    @property
+    def logs_dir(self) -> Path:
+        """Where workers write what they print."""
+        return self.data_dir.resolve() / "logs"

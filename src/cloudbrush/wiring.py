@@ -1,0 +1,87 @@
+"""The one file that picks stores and providers and puts a control plane together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Container
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from anyio import to_thread
+from fastapi import FastAPI
+
+from cloudbrush.api.app import create_app
+from cloudbrush.control import assets
+from cloudbrush.control.dispatch import Dispatcher
+from cloudbrush.control.endpoints import EndpointKeeper
+from cloudbrush.control.plane import ControlPlane, Limits
+from cloudbrush.domain.endpoint import THIS_MACHINE, EndpointSpec
+from cloudbrush.providers.local import LocalProvider
+from cloudbrush.settings import Settings
+from cloudbrush.stores.base import Stores
+from cloudbrush.stores.blobs import Blobs
+from cloudbrush.stores.database import Database
+from cloudbrush.stores.sql import SqlAssets, SqlEndpoints, SqlEvents, SqlJobs, SqlQueue
+
+BUILTIN_MODELS = Path(__file__).parent / "builtin"
+FIRST_ENDPOINTS = (
+    EndpointSpec(name="pocket"),
+    EndpointSpec(name=THIS_MACHINE, min_instances=0),
+)
+
+
+class Everything:
+    """Contains every name: all endpoints are brought up."""
+
+    def __contains__(self, _name: object) -> bool:
+        return True
+
+
+def control_plane(settings: Settings, *, endpoints: Container[str] = Everything()) -> FastAPI:
+    """A control plane with its REST application; its work begins and ends with the application's lifespan.
+
+    Only `endpoints` are brought up; with none of them it answers questions but runs no job.
+    """
+    for folder in assets.FOLDERS:
+        (settings.models_dir / folder).mkdir(parents=True, exist_ok=True)
+    database = Database(settings.database_url)
+    local = LocalProvider(
+        blobs_url=settings.blobs_url,
+        logs_dir=settings.logs_dir,
+        silence=settings.lease.total_seconds(),
+    )
+    plane = ControlPlane(
+        stores=_stores(database, Blobs(settings.blobs_url)),
+        providers={"local": local},
+        models_dirs=(BUILTIN_MODELS, settings.models_dir),
+        limits=Limits(lease=settings.lease, run=settings.run_limit, queue=settings.queue_limit),
+    )
+
+    @asynccontextmanager
+    async def working() -> AsyncIterator[None]:
+        await to_thread.run_sync(assets.refresh, plane)
+        keeper = EndpointKeeper(plane, first=FIRST_ENDPOINTS, only=endpoints)
+        await keeper.start()
+        tasks = [asyncio.create_task(work.run()) for work in (keeper, Dispatcher(plane))]
+        try:
+            yield
+        finally:
+            for task in reversed(tasks):  # first the jobs are given back, then their workers end
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+            await local.close()
+            database.close()
+
+    return create_app(plane, working())
+
+
+def _stores(database: Database, blobs: Blobs) -> Stores:
+    return Stores(
+        jobs=SqlJobs(database),
+        events=SqlEvents(database),
+        queue=SqlQueue(database),
+        endpoints=SqlEndpoints(database),
+        assets=SqlAssets(database),
+        blobs=blobs,
+    )

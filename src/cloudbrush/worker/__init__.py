@@ -1,0 +1,1 @@
+"""The HTTP box around one engine, speaking the SageMaker container contract."""

@@ -1,0 +1,72 @@
+"""Asking for a generation."""
+
+from __future__ import annotations
+
+import pytest
+
+from cloudbrush.control.submit import submit
+from cloudbrush.domain.endpoint import EndpointState
+from cloudbrush.domain.errors import EndpointNotReady, NotFound, UnknownModel
+from cloudbrush.domain.generation import MAX_SEED, Txt2Img
+from cloudbrush.domain.job import EventKind, JobState
+from tests.world import World
+
+
+def test_a_submitted_job_is_stored_with_its_first_event(world: World) -> None:
+    job = world.submit()
+    assert world.job(job.id) == job
+    assert job.state is JobState.QUEUED
+    assert [event.kind for event in world.plane.stores.events.after(job.id, 0)] == [EventKind.QUEUED]
+
+
+def test_what_was_left_open_is_filled_in(world: World) -> None:
+    painted = world.submit().generation
+    assert (painted.checkpoint, painted.width, painted.height) == ("pocket", 128, 128)
+    assert painted.seed == 1000
+
+
+def test_what_was_given_stays(world: World) -> None:
+    asked = Txt2Img(checkpoint="pocket", width=256, height=64, seed=7)
+    assert submit(world.plane, asked, owner="ann", endpoint="pocket").generation == asked
+
+
+def test_a_drawn_seed_leaves_room_for_every_image(world: World) -> None:
+    object.__setattr__(world.plane, "new_seed", lambda: MAX_SEED - 1)
+    painted = world.submit(batch_count=5).generation
+    assert painted.seed + painted.image_count <= MAX_SEED
+
+
+def test_an_unknown_checkpoint_is_refused_by_name(world: World) -> None:
+    with pytest.raises(UnknownModel, match="dreamy") as refused:
+        world.submit(checkpoint="dreamy")
+    assert refused.value.field == "checkpoint"
+
+
+def test_an_unknown_endpoint_is_refused(world: World) -> None:
+    with pytest.raises(NotFound, match="nowhere"):
+        submit(world.plane, Txt2Img(), owner="ann", endpoint="nowhere")
+
+
+@pytest.mark.parametrize("state", [state for state in EndpointState if state != EndpointState.IN_SERVICE])
+def test_an_endpoint_in_any_other_state_is_refused_and_nothing_is_stored(
+    world: World, state: EndpointState
+) -> None:
+    endpoint = world.plane.stores.endpoints.get("pocket")
+    world.plane.stores.endpoints.change(endpoint.evolved(world.clock(), state=state))
+    with pytest.raises(EndpointNotReady, match=f"is {state}, not InService") as refused:
+        world.submit()
+    assert refused.value.hint
+    assert (
+        world.plane.stores.queue.overdue(
+            world.clock(), world.clock.time.max.replace(tzinfo=world.clock.time.tzinfo)
+        )
+        == []
+    )
+
+
+def test_the_same_key_brings_the_same_job(world: World) -> None:
+    asked = Txt2Img(prompt="a star")
+    first, second = (
+        submit(world.plane, asked, owner="ann", endpoint="pocket", idempotency_key="k") for _ in range(2)
+    )
+    assert first.id == second.id
