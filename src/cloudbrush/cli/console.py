@@ -14,6 +14,7 @@ from rich.console import Console
 from cloudbrush.domain.errors import CloudbrushError
 
 console = Console(highlight=False)
+wide_console = Console(width=1000, highlight=False)  # tables keep whole ids: they are there to be copied
 complaints = Console(stderr=True, highlight=False)
 
 

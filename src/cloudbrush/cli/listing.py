@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from rich.markup import escape
 from rich.table import Table
 
-from cloudbrush.cli.console import console, log_to_stderr, speaking_errors
+from cloudbrush.cli.console import console, log_to_stderr, speaking_errors, wide_console
 from cloudbrush.cli.serving import reached, settings
 from cloudbrush.client import Client
 from cloudbrush.domain.endpoint import EndpointSpec
@@ -21,11 +23,11 @@ Answer = TypeVar("Answer")
 def jobs(limit: int, data_dir: Path | None) -> None:
     """Print the latest jobs."""
     found = _ask(data_dir, lambda client: client.jobs(limit=limit))
-    table = Table("time", "type", "state", "inference id", "endpoint", "prompt", box=None)
+    table = _table("time", "type", "state", "inference id", "endpoint", "prompt")
     for job in found.jobs:
-        created = job.created_at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-        prompt = job.generation.prompt.replace("\n", " ")[:40]
-        table.add_row(created, job.generation.task, job.state, job.id, job.endpoint, prompt)
+        prompt = job.generation.prompt.replace("\n", " ")
+        row = (_local(job.created_at), job.generation.task, job.state, job.id, job.endpoint, prompt[:40])
+        table.add_row(*map(escape, row))
     _show(table, empty="No jobs yet: paint one with `cloudbrush txt2img`.")
 
 
@@ -47,10 +49,9 @@ def delete(job_id: str, data_dir: Path | None) -> None:
 
 def endpoints(data_dir: Path | None) -> None:
     """Print the endpoints."""
-    table = Table("name", "state", "since", "instances", "provider", "reason", box=None)
+    table = _table("name", "state", "since", "instances", "provider", "reason")
     for endpoint in _ask(data_dir, lambda client: client.endpoints()):
-        since = endpoint.changed_at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-        reason = endpoint.failure_reason or ""
+        since, reason = _local(endpoint.changed_at), endpoint.failure_reason or ""
         instances = str(endpoint.instances)
         table.add_row(endpoint.name, endpoint.state, since, instances, endpoint.spec.provider, reason)
     _show(table, empty="No endpoints yet: start the studio with `cloudbrush serve`.")
@@ -70,7 +71,7 @@ def delete_endpoint(name: str, data_dir: Path | None) -> None:
 
 def models(data_dir: Path | None) -> None:
     """Print the catalogue."""
-    table = Table("kind", "name", "hash", "family", "size", box=None)
+    table = _table("kind", "name", "hash", "family", "size")
     for asset in _ask(data_dir, lambda client: client.models()):
         size = f"{asset.size / 2**20:.1f} MiB"
         table.add_row(asset.kind, asset.name, asset.short_hash, asset.family or "", size)
@@ -88,5 +89,16 @@ def _ask(data_dir: Path | None, question: Callable[[Client], Awaitable[Answer]])
     raise AssertionError("speaking_errors ends the process")
 
 
+def _table(*columns: str) -> Table:
+    table = Table(box=None)
+    for column in columns:
+        table.add_column(column, no_wrap=True)
+    return table
+
+
+def _local(moment: datetime) -> str:
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
 def _show(table: Table, *, empty: str) -> None:
-    console.print(table if table.row_count else empty)
+    wide_console.print(table if table.row_count else empty)

@@ -16,7 +16,15 @@ import httpx
 
 from cloudbrush.domain.endpoint import EndpointSpec, EndpointState
 from cloudbrush.domain.errors import GenerationFailed, NotFound, WorkerLost
-from cloudbrush.domain.invocation import WORKER_EVENT, Failed, Finished, Invocation, WorkerEvent
+from cloudbrush.domain.invocation import (
+    HEARTBEAT_SECONDS,
+    WORKER_EVENT,
+    Failed,
+    Finished,
+    Heartbeat,
+    Invocation,
+    WorkerEvent,
+)
 from cloudbrush.providers.base import Capabilities, Observed
 
 START_LIMIT = 180.0  # seconds a worker may take until it answers /ping
@@ -108,7 +116,9 @@ class LocalProvider:
     async def invoke(self, name: str, invocation: Invocation) -> AsyncGenerator[WorkerEvent]:
         """See `Provider.invoke`. Closing the connection is what tells the worker to stop."""
         fleet = self._fleet(name)
-        worker = await self._free_worker(fleet)
+        async for _ in self._until_up(fleet):
+            yield Heartbeat()  # waiting for a worker to start is not silence
+        worker = min(fleet.workers, key=lambda worker: worker.running)
         worker.running += 1
         try:
             async with aclosing(self._stream(worker, invocation)) as events:
@@ -117,11 +127,13 @@ class LocalProvider:
                     if isinstance(event, Finished | Failed):
                         return
             raise WorkerLost("the worker ended the conversation without a result")
-        except httpx.TimeoutException as error:
-            worker.process.kill()  # it hangs; its keeper starts a fresh one
-            raise WorkerLost("the worker was silent for too long") from error
         except httpx.TransportError as error:
-            raise WorkerLost("the worker's process died") from error
+            await self._withdraw(fleet, worker)
+            with suppress(ProcessLookupError):
+                worker.process.kill()  # it died or hangs; its keeper starts a fresh one
+            hung = isinstance(error, httpx.TimeoutException)
+            what = "the worker was silent for too long" if hung else "the worker's process died"
+            raise WorkerLost(what) from error
         finally:
             worker.running -= 1
 
@@ -137,18 +149,18 @@ class LocalProvider:
             async for line in response.aiter_lines():
                 yield WORKER_EVENT.validate_json(line)
 
-    async def _free_worker(self, fleet: _Fleet) -> _Worker:
+    async def _until_up(self, fleet: _Fleet) -> AsyncIterator[None]:
+        """Wait for a worker that answers, coming back now and then. Raises `WorkerLost` if none will."""
         if fleet.wanted == 0:  # scaled to zero: the first invocation starts a worker
             fleet.wanted = 1
             self._hire(fleet)
-        try:
-            async with asyncio.timeout(START_LIMIT), fleet.changed:
-                await fleet.changed.wait_for(lambda: fleet.workers or fleet.failure_reason)
-        except TimeoutError as error:
-            raise WorkerLost("no worker of the endpoint came up in time") from error
-        if fleet.failure_reason:
-            raise WorkerLost(fleet.failure_reason)
-        return min(fleet.workers, key=lambda worker: worker.running)
+        while not fleet.workers:
+            if fleet.failure_reason:
+                raise WorkerLost(fleet.failure_reason)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(HEARTBEAT_SECONDS), fleet.changed:
+                    await fleet.changed.wait()
+            yield
 
     def _hire(self, fleet: _Fleet) -> None:
         while len(fleet.keepers) < fleet.wanted:
@@ -166,14 +178,19 @@ class LocalProvider:
                     try:
                         await worker.process.wait()
                     finally:
-                        fleet.workers.remove(worker)
-                await self._announce(fleet)
+                        await self._withdraw(fleet, worker)
             except WorkerLost:
                 failed_starts += 1
                 await asyncio.sleep(RESTART_PAUSE)
         log = self._log(fleet, slot).name
         fleet.failure_reason = f"its worker failed to start {MAX_FAILED_STARTS} times; see logs/{log}"
         await self._announce(fleet)
+
+    async def _withdraw(self, fleet: _Fleet, worker: _Worker) -> None:
+        """Give a worker no more work."""
+        if worker in fleet.workers:
+            fleet.workers.remove(worker)
+            await self._announce(fleet)
 
     async def _announce(self, fleet: _Fleet, joined: _Worker | None = None) -> None:
         if joined:

@@ -56,11 +56,11 @@ class Blobs:
             raise Unavailable("the blob store cannot be read") from error
 
     def keys(self, prefix: str) -> list[str]:
-        """The keys below `prefix`, sorted."""
+        """The keys below the folder `prefix`, sorted."""
         return sorted(str(entry["path"]) for batch in obstore.list(self._store, prefix) for entry in batch)
 
     def delete(self, prefix: str, *, keep: frozenset[str] = frozenset()) -> None:
-        """Delete every object below `prefix` but those in `keep`; nothing happens when there is none."""
+        """Delete every object below the folder `prefix` but those in `keep`; there may be none."""
         for key in self.keys(prefix):
             if key not in keep:
                 obstore.delete(self._store, key)

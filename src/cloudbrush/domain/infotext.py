@@ -1,0 +1,235 @@
+"""The "parameters" text of an image: written for a generation, read from anyone's image (specification 5).
+
+prompt, any number of lines
+Negative prompt: any number of lines
+Steps: 20, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7, Seed: 1, Size: 512x512, ...
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from cloudbrush import __version__
+from cloudbrush.domain.generation import Txt2Img
+from cloudbrush.domain.sampling import find_sampler, from_recorded, schedule_label
+
+PROMPT = "Prompt"
+NEGATIVE_PROMPT = "Negative prompt"
+# Ours: the texts as JSON, written only where the lines above lose white space or hide where a prompt ends.
+EXACT_PROMPT = "Exact prompt"
+EXACT_NEGATIVE_PROMPT = "Exact negative prompt"
+
+_LEAST_PAIRS = 3  # a last line with fewer pairs belongs to the prompt
+_QUOTED = re.compile(r'\s*("(?:\\.|[^\\"])+")(?:,|$)')
+_SIZE = re.compile(r"(\d+)x(\d+)\Z")
+_VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)(?:-(\d+))?")
+
+
+def write(generation: Txt2Img, *, seed: int, model_hash: str) -> str:
+    """The infotext of one image of a complete generation; `model_hash` is the checkpoint's sha256."""
+    sampler = find_sampler(generation.sampler)
+    assert sampler is not None  # Txt2Img only takes known ones
+    pairs = {
+        "Steps": generation.steps,
+        "Sampler": sampler.name,
+        "Schedule type": schedule_label(sampler, generation.schedule),
+        "CFG scale": _number(generation.cfg_scale),
+        "Seed": seed,
+        "Size": f"{generation.width}x{generation.height}",
+        "Model hash": model_hash[:10],
+        "Model": _quote_exactly(generation.checkpoint or ""),
+        "RNG": generation.noise_source,
+        **_hidden_prompts(generation),
+        "Version": f"cloudbrush-{__version__}",
+    }
+    line = ", ".join(f"{key}: {value}" for key, value in pairs.items())
+    return _lines(generation.prompt, generation.negative_prompt, line)
+
+
+def parse(text: str) -> dict[str, str]:
+    """The fields of an infotext by the WebUI's labels, its defaults filled in; any text is an infotext.
+
+    Sizes such as 512x768 become two fields, `Size-1` and `Size-2`.
+    """
+    *lines, last = text.strip().split("\n")
+    pairs = _pairs(last)
+    if len(pairs) < _LEAST_PAIRS:
+        lines, pairs = [*lines, last], []
+    fields: dict[str, str] = {}
+    for key, value in pairs:
+        size = _SIZE.match(value)
+        if size:
+            fields[f"{key}-1"], fields[f"{key}-2"] = size[1], size[2]
+        else:
+            fields[key] = unquote(value)
+    prompt, negative = _prompts(lines)
+    fields[PROMPT] = fields.pop(EXACT_PROMPT, prompt)
+    fields[NEGATIVE_PROMPT] = fields.pop(EXACT_NEGATIVE_PROMPT, negative)
+    _translate_old(fields)
+    return {**_defaults(fields), **fields, **_compatibility(fields)}
+
+
+def to_generation_fields(parsed: dict[str, str]) -> dict[str, Any]:
+    """The values of Txt2Img's fields that a parsed infotext tells; what it does not tell is left out.
+
+    Numbers out of range and words that are none are passed on for Txt2Img to refuse by name.
+    """
+    sampler, schedule = from_recorded(parsed.get("Sampler"), parsed.get("Schedule type"))
+    fields: dict[str, Any] = {"prompt": parsed[PROMPT], "negative_prompt": parsed[NEGATIVE_PROMPT]}
+    if "Sampler" in parsed:
+        fields |= {"sampler": sampler.name, "schedule": schedule}
+    for key, label in _PLAIN_FIELDS.items():
+        if label in parsed:
+            fields[key] = parsed[label]
+    if parsed.get("RNG") in ("CPU", "NV", "GPU"):
+        fields["noise_source"] = "CPU" if parsed["RNG"] == "CPU" else "NV"  # NV imitates a GPU's
+    return fields
+
+
+_PLAIN_FIELDS = {
+    "checkpoint": "Model",
+    "steps": "Steps",
+    "width": "Size-1",
+    "height": "Size-2",
+    "cfg_scale": "CFG scale",
+    "seed": "Seed",
+}
+
+
+def quote(value: Any) -> str:
+    """A value as it stands in the parameter line: as JSON when it holds a comma, colon or line break."""
+    text = str(value)
+    if any(character in text for character in ",:\n"):
+        return json.dumps(value, ensure_ascii=False)
+    return text
+
+
+def unquote(text: str) -> str:
+    """The value that `quote` wrote; text that is no JSON string is itself."""
+    if len(text) < 2 or text[0] != '"' or text[-1] != '"':
+        return text
+    try:
+        return str(json.loads(text))
+    except ValueError:
+        return text
+
+
+def _quote_exactly(text: str) -> str:
+    """Like `quote`, and also where the reader would take the text for something else."""
+    looks_different = text != text.strip() or text.startswith('"') or _SIZE.match(text)
+    return json.dumps(text, ensure_ascii=False) if looks_different else quote(text)
+
+
+def _lines(prompt: str, negative_prompt: str, parameters: str) -> str:
+    negative = f"{NEGATIVE_PROMPT}: {negative_prompt}" if negative_prompt else ""
+    return "\n".join(part for part in (prompt, negative, parameters) if part)
+
+
+def _hidden_prompts(generation: Txt2Img) -> dict[str, str]:
+    """The prompts that would come back different, in a form that does not."""
+    prompt, negative = _prompts(_lines(generation.prompt, generation.negative_prompt, "").strip().split("\n"))
+    hidden = {}
+    if prompt != generation.prompt:
+        hidden[EXACT_PROMPT] = _quote_exactly(generation.prompt)
+    if negative != generation.negative_prompt:
+        hidden[EXACT_NEGATIVE_PROMPT] = _quote_exactly(generation.negative_prompt)
+    return hidden
+
+
+def _prompts(lines: list[str]) -> tuple[str, str]:
+    texts: dict[str, list[str]] = {PROMPT: [], NEGATIVE_PROMPT: []}
+    current = PROMPT
+    for line in map(str.strip, lines):
+        if line.startswith(NEGATIVE_PROMPT + ":"):
+            current = NEGATIVE_PROMPT
+            line = line.removeprefix(NEGATIVE_PROMPT + ":").strip()
+        if line or texts[current]:
+            texts[current].append(line)
+    return "\n".join(texts[PROMPT]), "\n".join(texts[NEGATIVE_PROMPT])
+
+
+def _pairs(line: str) -> list[tuple[str, str]]:
+    """The `key: value` pairs of a parameter line; linear in its length, whatever it holds."""
+    pairs: list[tuple[str, str]] = []
+    start = 0
+    while (colon := line.find(":", start)) >= 0:
+        key = _key_before(line, start, colon)
+        if len(key) < 2:  # the WebUI, too, takes no one-letter keys
+            start = colon + 1
+            continue
+        quoted = _QUOTED.match(line, colon + 1)
+        if quoted:
+            value, start = quoted[1], quoted.end()
+        else:
+            comma = line.find(",", colon)
+            end = comma if comma >= 0 else len(line)
+            value, start = line[colon + 1 : end].lstrip(), end + 1
+        pairs.append((key, value))
+    return pairs
+
+
+def _key_before(line: str, start: int, colon: int) -> str:
+    """The longest text before `colon` that is made of key characters and begins with a letter or digit."""
+    first = colon
+    while first > start and (line[first - 1].isalnum() or line[first - 1] in "_ -/"):
+        first -= 1
+    return line[first:colon].lstrip(" -/")
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) else repr(value)
+
+
+def _translate_old(fields: dict[str, str]) -> None:
+    if "First pass size-1" in fields:  # before hires fix had a scale, Size was the size after it
+        for side in ("1", "2"):
+            fields[f"Hires resize-{side}"] = fields.get(f"Size-{side}", "0")
+            fields[f"Size-{side}"] = fields.get(f"First pass size-{side}", "0")
+    hypernetwork = fields.get("Hypernet")
+    if hypernetwork:
+        fields[PROMPT] += f"<hypernet:{hypernetwork}:{fields.get('Hypernet strength', '1.0')}>"
+
+
+def _defaults(fields: dict[str, str]) -> dict[str, str]:
+    defaults = {
+        "Clip skip": "1",
+        "Hires resize-1": "0",
+        "Hires resize-2": "0",
+        "Hires sampler": "Use same sampler",
+        "Hires schedule type": "Use same scheduler",
+        "Hires checkpoint": "Use same checkpoint",
+        "Hires prompt": "",
+        "Hires negative prompt": "",
+        "RNG": "GPU",
+        "Schedule type": "Automatic",
+        "Schedule max sigma": "0",
+        "Schedule min sigma": "0",
+        "Schedule rho": "0",
+        "VAE Encoder": "Full",
+        "VAE Decoder": "Full",
+        "FP8 weight": "Disable",
+        "Refiner switch by sampling steps": "False",
+    }
+    if any(bracket in fields[PROMPT] + fields[NEGATIVE_PROMPT] for bracket in "(["):
+        defaults["Emphasis"] = "Original"
+    return defaults
+
+
+def _compatibility(fields: dict[str, str]) -> dict[str, str]:
+    """What an image painted by an old WebUI needs to come out the same."""
+    match = _VERSION.match(fields.get("Version", ""))
+    if match is None:
+        return {}
+    version = tuple(int(part or 0) for part in match.groups())
+    switches = {}
+    if version < (1, 6, 0, 0) and "[" in fields[PROMPT] + fields[NEGATIVE_PROMPT]:
+        switches["Old prompt editing timelines"] = "True"
+    if version < (1, 6, 0, 0) and fields.get("Sampler") in ("DDIM", "PLMS"):
+        switches["Pad conds v0"] = "True"
+    if version < (1, 7, 0, 225):
+        switches["Downcast alphas_cumprod"] = "True"
+    if version < (1, 8, 0, 0) and "Refiner" in fields:
+        switches["Refiner switch by sampling steps"] = "True"
+    return switches

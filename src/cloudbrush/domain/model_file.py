@@ -1,0 +1,225 @@
+"""Safetensors headers: read within limits, and what kind of model they describe. Neither torch nor weights.
+
+Limits and checks guard against files made to exhaust memory or to read what is not theirs.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from cloudbrush.domain.asset import AssetKind
+from cloudbrush.domain.errors import ModelFileError
+
+MAX_HEADER = 25 * 2**20  # bytes
+MAX_TENSORS = 20_000
+MAX_RANK = 8
+METADATA = "__metadata__"
+DTYPE_BYTES = {
+    dtype: size
+    for size, dtypes in (
+        (8, "F64 I64 U64"),
+        (4, "F32 I32 U32"),
+        (2, "F16 BF16 I16 U16"),
+        (1, "I8 U8 BOOL F8_E4M3 F8_E5M2"),
+    )
+    for dtype in dtypes.split()
+}
+NATIVE_SIZES = {"sd1": 512, "sd2": 768, "sdxl": 1024, "sdxl-refiner": 1024}  # pixels a side
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """Type, shape and place of one tensor; offsets in bytes count from the end of the header."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a safetensors file says about itself before its tensors."""
+
+    tensors: Mapping[str, TensorInfo]
+    metadata: Mapping[str, str]
+    size: int  # bytes, the eight of its length included
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.tensors
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        """The shape of a tensor; raises `ModelFileError` when the file has none of that name."""
+        if key not in self.tensors:
+            raise ModelFileError(f"the tensor {key!r} is missing", hint="The file seems to be incomplete.")
+        return self.tensors[key].shape
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a model file is, as far as its header tells."""
+
+    kind: AssetKind
+    family: str | None = None  # sd1, sd2, sdxl, sdxl-refiner; None when the file does not tell
+    prediction: str = "epsilon"  # what its denoiser predicts: epsilon or v
+    native_size: int = 512  # pixels a side
+
+
+def read_header(file: BinaryIO) -> Header:
+    """The header of an open safetensors file, checked against the file's length.
+
+    Raises `ModelFileError` for anything that is not a whole, plain safetensors file.
+    """
+    total = file.seek(0, 2)
+    file.seek(0)
+    prefix = file.read(8)
+    length = int.from_bytes(prefix, "little")
+    if len(prefix) < 8 or not 2 <= length <= total - 8:
+        raise ModelFileError(f"this is not a safetensors file but {_looks_like(prefix)}", hint=_CONVERT)
+    if length > MAX_HEADER:
+        raise ModelFileError(f"the file's header claims {length} bytes; {MAX_HEADER} are allowed")
+    return parse_header(file.read(length), body=total - 8 - length)
+
+
+def parse_header(header: bytes, body: int) -> Header:
+    """The header from its JSON bytes; `body` bytes of tensors must follow it. Raises `ModelFileError`."""
+    try:
+        content = json.loads(header, object_pairs_hook=_without_duplicates)
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(
+            "this is not a safetensors file: its header is no JSON", hint=_CONVERT
+        ) from error
+    if not isinstance(content, dict):
+        raise ModelFileError("this is not a safetensors file: its header is no JSON object", hint=_CONVERT)
+    metadata = content.pop(METADATA, {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise ModelFileError("the file's metadata is not made of texts")
+    if len(content) > MAX_TENSORS:
+        raise ModelFileError(f"the file holds {len(content)} tensors; {MAX_TENSORS} are allowed")
+    tensors = {key: _tensor(key, entry) for key, entry in content.items()}
+    _check_places(tensors, body)
+    return Header(tensors, metadata, 8 + len(header))
+
+
+def read_info(file: BinaryIO) -> ModelInfo:
+    """What an open file is; raises `ModelFileError` when it cannot be used."""
+    return inspect(read_header(file))
+
+
+def inspect(header: Header) -> ModelInfo:
+    """What the file is, by the names of its tensors; raises `ModelFileError` when it is nothing known."""
+    kind, family = _recognise(header)
+    metadata = header.metadata
+    family = metadata.get("cloudbrush.family", family)
+    prediction = metadata.get("cloudbrush.prediction", "epsilon")
+    if prediction not in ("epsilon", "v"):
+        raise ModelFileError(f"the file claims to predict {prediction!r}; known are 'epsilon' and 'v'")
+    size = metadata.get("cloudbrush.native_size", str(NATIVE_SIZES.get(family or "", 512)))
+    if not re.fullmatch(r"[1-9]\d{1,3}", size):
+        raise ModelFileError(f"the file claims a native size of {size[:20]!r}, which is no number of pixels")
+    return ModelInfo(kind, family, prediction, int(size))
+
+
+_CONVERT = "Only whole .safetensors files are loaded; convert .ckpt, .pt and .bin files first."
+
+
+def _looks_like(prefix: bytes) -> str:
+    if prefix[:2] == b"PK" or prefix[:1] == b"\x80":
+        return "a pickle (.ckpt, .pt or .bin)"
+    if prefix[:4] == b"GGUF":
+        return "a GGUF file"
+    if prefix[:1] in (b"<", b"{"):
+        return "a web page or text"
+    return "something else, or cut off"
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        raise ModelFileError("the file's header names a tensor twice")
+    return content
+
+
+def _tensor(key: str, entry: Any) -> TensorInfo:
+    try:
+        dtype, shape, (start, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelFileError(f"the file does not describe its tensor {key[:100]!r}") from error
+    numbers = (*shape, start, end)
+    if not all(type(number) is int and number >= 0 for number in numbers) or len(shape) > MAX_RANK:
+        raise ModelFileError(f"the tensor {key[:100]!r} has an impossible shape or place")
+    if not isinstance(dtype, str) or dtype not in DTYPE_BYTES:
+        raise ModelFileError(f"the tensor {key[:100]!r} has the unknown type {dtype!r:.40}")
+    if end - start != math.prod(shape) * DTYPE_BYTES[dtype]:
+        raise ModelFileError(f"the tensor {key[:100]!r} takes {end - start} bytes, not what its shape needs")
+    return TensorInfo(dtype, shape, start, end)
+
+
+def _check_places(tensors: Mapping[str, TensorInfo], body: int) -> None:
+    """Tensors must fill the body without gap or overlap."""
+    position = 0
+    for key, tensor in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].end)):
+        if tensor.start != position:
+            raise ModelFileError(f"the tensor {key[:100]!r} does not begin where the one before it ends")
+        position = tensor.end
+    if position != body:
+        what = "is cut off" if position > body else "goes on after its last tensor"
+        raise ModelFileError(f"the file {what}: tensors need {position} bytes, {body} are there")
+
+
+_LORA = re.compile(
+    r"(\.lora_(up|down|A|B)\b|\.hada_w1_a|\.lokr_w[12]|\.oft_(blocks|diag)|\.(a1|b1)\.weight$"
+    r"|^lora_(unet|te\d?)_|\.(diff|diff_b|w_norm|on_input)$)"
+)
+_SIGNS: tuple[tuple[str, AssetKind, str | None], ...] = (  # the first tensor found decides
+    ("conditioner.embedders.1.model.ln_final.weight", AssetKind.CHECKPOINT, "sdxl"),
+    ("conditioner.embedders.0.model.ln_final.weight", AssetKind.CHECKPOINT, "sdxl-refiner"),
+    ("cond_stage_model.model.ln_final.weight", AssetKind.CHECKPOINT, "sd2"),
+    ("cond_stage_model.transformer.text_model.final_layer_norm.weight", AssetKind.CHECKPOINT, "sd1"),
+    ("cond_stage_model.transformer.final_layer_norm.weight", AssetKind.CHECKPOINT, "sd1"),
+    ("first_stage_model.decoder.conv_in.weight", AssetKind.VAE, None),
+    ("decoder.conv_in.weight", AssetKind.VAE, None),
+    ("emb_params", AssetKind.EMBEDDING, "sd1"),
+    ("clip_g", AssetKind.EMBEDDING, "sdxl"),
+    ("conv_first.weight", AssetKind.UPSCALER, None),
+    ("model.0.weight", AssetKind.UPSCALER, None),
+)
+_FOREIGN = (  # the beginning of a name, and what such a file is
+    ("double_blocks.", "a Flux denoiser"),
+    ("model.diffusion_model.double_blocks.", "a Flux checkpoint"),
+    ("model.diffusion_model.joint_blocks.", "a Stable Diffusion 3 checkpoint"),
+    ("control_model.", "a ControlNet"),
+    ("model.diffusion_model.", "a denoiser without its text encoder"),
+    ("down_blocks.", "a bare diffusers denoiser"),
+    ("text_model.", "a bare text encoder"),
+)
+
+
+def _recognise(header: Header) -> tuple[AssetKind, str | None]:
+    for key, kind, family in _SIGNS:
+        if key in header and (kind != AssetKind.CHECKPOINT or _has_denoiser(header)):
+            return kind, family
+    if any(_LORA.search(key) for key in header.tensors):
+        return AssetKind.LORA, _lora_family(header.metadata)
+    for beginning, what in _FOREIGN:
+        if any(key.startswith(beginning) for key in header.tensors):
+            raise ModelFileError(f"this is {what}, which Cloudbrush cannot use")
+    some = ", ".join(key[:60] for key in list(header.tensors)[:3]) or "nothing"
+    raise ModelFileError(f"this is no kind of model Cloudbrush knows; it holds {some}")
+
+
+def _has_denoiser(header: Header) -> bool:
+    return "model.diffusion_model.input_blocks.0.0.weight" in header
+
+
+def _lora_family(metadata: Mapping[str, str]) -> str | None:
+    if not metadata:
+        return None
+    if metadata.get("ss_base_model_version", "").startswith("sdxl_"):
+        return "sdxl"
+    return "sd2" if metadata.get("ss_v2") == "True" else "sd1"

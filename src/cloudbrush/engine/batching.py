@@ -1,0 +1,188 @@
+"""One thread that drives the samplers of all running images over shared UNet calls.
+
+Samplers ask, the batcher groups what fits one call (same model, same latent shape), and all move on together.
+Images join and leave between calls and know nothing of each other.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+
+import torch
+from torch import Tensor
+
+from cloudbrush.domain.errors import CloudbrushError, GenerationFailed
+from cloudbrush.engine.denoiser import Denoiser, Request
+from cloudbrush.engine.events import Cancelled
+from cloudbrush.engine.guidance import Guide
+from cloudbrush.engine.samplers import Sampling, State
+
+log = logging.getLogger(__name__)
+
+# Told after each prediction: the denoised latents, and the sigma asked for next (None: the image is done).
+OnPrediction = Callable[[Tensor, float | None], None]
+
+
+class Image:
+    """One image being sampled."""
+
+    def __init__(
+        self,
+        sampling: Sampling,
+        denoiser: Denoiser,
+        guide: Guide,
+        cancelled: threading.Event,
+        on_prediction: OnPrediction,
+    ) -> None:
+        self.denoiser = denoiser
+        self.result: Future[Tensor] = Future()
+        self._sampling = sampling
+        self._guide = guide
+        self._evaluations = 0
+        self._cancelled = cancelled
+        self._on_prediction = on_prediction
+        self.request: Request | None = None
+        self._begin()
+
+    @property
+    def kind(self) -> Hashable:
+        """What images must have in common to share a UNet call."""
+        assert self.request is not None
+        return id(self.denoiser), self.request.x.shape
+
+    @property
+    def rows(self) -> int:
+        """Rows it takes of a UNet call."""
+        assert self.request is not None
+        return self.request.guidance.rows
+
+    def answered(self, denoised: Tensor) -> None:
+        """Move on with a prediction, to the next request or to the end."""
+        final = self._advance(denoised)
+        self._on_prediction(denoised, self.request.sigma if self.request else None)
+        if final is not None:
+            self.result.set_result(final)
+
+    def failed(self, error: Exception) -> None:
+        """End with an error."""
+        self.request = None
+        self.result.set_exception(error)
+
+    def drop_if_cancelled(self) -> bool:
+        """Whether it was called off, in which case it has ended now."""
+        if self._cancelled.is_set() and self.request is not None:
+            self.failed(Cancelled("the generation was cancelled"))
+        return self.request is None
+
+    def _begin(self) -> None:
+        try:
+            self._ask(next(self._sampling))
+        except StopIteration as end:  # a sampler that needs no prediction at all
+            self.result.set_result(end.value)
+
+    def _advance(self, denoised: Tensor) -> Tensor | None:
+        """Hand the sampler its prediction; the final latents when it asks for no other."""
+        try:
+            self._ask(self._sampling.send(denoised))
+        except StopIteration as end:
+            self.request = None
+            final: Tensor = end.value
+            return final
+        return None
+
+    def _ask(self, state: State) -> None:
+        self.request = Request(*state, self._guide.at(self._evaluations))
+        self._evaluations += 1
+
+
+class Batcher:
+    """Samples images together; `start` from any thread."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._waiting: deque[Image] = deque()  # who waits longest stands first
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="denoise", daemon=True)
+        self._thread.start()
+
+    def start(self, image: Image) -> Future[Tensor]:
+        """Sample an image; the result is its final latents, or the error that ended it."""
+        with self._changed:
+            if self._closed:
+                image.failed(Cancelled("the engine is closed"))
+            elif image.request is not None:
+                self._waiting.append(image)
+                self._changed.notify()
+        return image.result
+
+    def close(self) -> None:
+        """End all images and the thread; returns when the current UNet call is over."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        with torch.inference_mode():
+            while group := self._next_group():
+                self._answer(group)
+                with self._changed:
+                    self._waiting.extend(image for image in group if image.request is not None)
+        for image in self._waiting:
+            image.failed(Cancelled("the engine is closed"))
+
+    def _next_group(self) -> list[Image]:
+        """The images of the next UNet call: the one that waits longest, and all that fit in with it."""
+        with self._changed:
+            while True:
+                self._waiting = deque(image for image in self._waiting if not image.drop_if_cancelled())
+                if self._closed:
+                    return []
+                if self._waiting:
+                    return self._take()
+                self._changed.wait()
+
+    def _take(self) -> list[Image]:
+        first = self._waiting[0]
+        group: list[Image] = []
+        rows = 0
+        for image in self._waiting:
+            fits = not group or rows + image.rows <= first.denoiser.max_rows
+            if fits and image.kind == first.kind:
+                group.append(image)
+                rows += image.rows
+        taken = set(map(id, group))
+        self._waiting = deque(image for image in self._waiting if id(image) not in taken)
+        return group
+
+    def _answer(self, group: list[Image]) -> None:
+        try:
+            requests = [image.request for image in group if image.request is not None]
+            predictions = group[0].denoiser.predict(requests)
+        except Exception as error:
+            self._find_culprit(group, error)
+            return
+        for image, denoised in zip(group, predictions, strict=True):
+            try:
+                image.answered(denoised)
+            except Exception as error:
+                image.failed(_explained(error))
+
+    def _find_culprit(self, group: list[Image], error: Exception) -> None:
+        """What broke a call of many may be the fault of one: ask again, each alone."""
+        if len(group) == 1:
+            group[0].failed(_explained(error))
+            return
+        for image in group:
+            self._answer([image])
+
+
+def _explained(error: Exception) -> Exception:
+    if isinstance(error, CloudbrushError):
+        return error
+    log.error("sampling broke", exc_info=error)
+    return GenerationFailed(f"sampling broke: {type(error).__name__}: {error}"[:500])

@@ -1,0 +1,111 @@
+"""Denoised predictions: many requests, of many people, answered by one call of the UNet.
+
+A request is one image at one noise level with its prompts; its rows of the call are its prompts' parts and
+the negative prompt. Scaling in and out of the UNet and guidance are specification 3.2 and 3.3.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cloudbrush.engine import memory
+from cloudbrush.engine.guidance import Guidance
+from cloudbrush.engine.models.checkpoint import Checkpoint
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """Where a sampler wants to know the denoised image."""
+
+    x: Tensor  # (channels, height, width) latents, float32
+    sigma: float
+    guidance: Guidance
+
+
+@dataclass(frozen=True, eq=False)
+class _Row:
+    """One row of a UNet call: an image at a noise level under one text."""
+
+    x: Tensor
+    sigma: float
+    text: Tensor  # (tokens, width)
+
+
+class Denoiser:
+    """A checkpoint's UNet as a denoiser; learns from running out of memory how many rows fit a call."""
+
+    def __init__(self, checkpoint: Checkpoint, max_rows: int) -> None:
+        self._checkpoint = checkpoint
+        self.max_rows = max_rows
+
+    @torch.inference_mode()
+    def predict(self, requests: Sequence[Request]) -> list[Tensor]:
+        """The denoised latents of each request; all must have latents of one shape.
+
+        Raises `GenerationFailed` when not even one row fits into memory.
+        """
+        rows = [row for request in requests for row in _rows(request)]
+        by_length: dict[int, list[int]] = defaultdict(list)
+        for index, row in enumerate(rows):
+            by_length[len(row.text)].append(index)
+        denoised: dict[int, Tensor] = {}
+        for indices in by_length.values():
+            answers = self._fitting([rows[index] for index in indices])
+            denoised.update(zip(indices, answers, strict=True))
+        in_order = (denoised[index] for index in range(len(rows)))
+        return [
+            request.guidance.combine([next(in_order) for _ in range(request.guidance.rows)])
+            for request in requests
+        ]
+
+    def _fitting(self, rows: list[_Row]) -> Iterator[Tensor]:
+        """The rows' predictions, in calls as large as memory allows."""
+        while rows:
+            count = min(len(rows), self.max_rows)
+            try:
+                answers = self._call(rows[:count])
+            except Exception as error:
+                if not memory.ran_out(error):
+                    raise
+                memory.release()
+                if count == 1:
+                    height, width = (side * self._checkpoint.downscale for side in rows[0].x.shape[-2:])
+                    raise memory.too_large(f"an image of {width}x{height}") from error
+                self.max_rows = count // 2
+                continue
+            yield from answers
+            rows = rows[count:]
+
+    def _call(self, rows: list[_Row]) -> Tensor:
+        """One UNet call: (rows, channels, height, width) denoised, float32."""
+        model = self._checkpoint
+        dtype, device = model.placement.denoiser_dtype, model.placement.device
+        x = torch.stack([row.x for row in rows])
+        sigmas = torch.tensor([row.sigma for row in rows]).to(device, non_blocking=True)[:, None, None, None]
+        timesteps = torch.tensor([model.sigmas.timestep(row.sigma) for row in rows])
+        total = sigmas**2 + 1
+        output: Tensor = model.unet(
+            (x / total.sqrt()).to(dtype).contiguous(memory_format=torch.channels_last),
+            timesteps.to(device, non_blocking=True),
+            encoder_hidden_states=torch.stack([row.text for row in rows]).to(dtype),
+            return_dict=False,
+        )[0].float()
+        if model.info.prediction == "v":
+            return x / total - output * (sigmas / total.sqrt())
+        return x - output * sigmas
+
+
+def _rows(request: Request) -> Iterator[_Row]:
+    """The parts of the prompt, all as long as the longest by repeating the last token, then the negative."""
+    parts = [text for text, _ in request.guidance.positive]
+    longest = max(len(text) for text in parts)
+    for text in parts:
+        missing = longest - len(text)
+        padded = torch.cat([text, text[-1:].expand(missing, -1)]) if missing else text
+        yield _Row(request.x, request.sigma, padded)
+    yield _Row(request.x, request.sigma, request.guidance.negative)

@@ -1,0 +1,82 @@
+"""What steers an image: its prompts as text-encoder output, over time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from cloudbrush.domain.errors import GenerationFailed
+from cloudbrush.domain.generation import Txt2Img
+from cloudbrush.domain.prompt import cut_network_tags, split_parts, strip_comments
+from cloudbrush.domain.prompt_editing import Period, Timeline, period_at, schedule
+from cloudbrush.engine.conditioning import TextEncoding
+
+
+@dataclass(frozen=True, eq=False)
+class Guidance:
+    """What steers one prediction: texts as (tokens, width) tensors, and how strongly they count."""
+
+    positive: tuple[tuple[Tensor, float], ...]  # parts joined by AND, each with its weight
+    negative: Tensor
+    scale: float
+
+    @property
+    def rows(self) -> int:
+        """Rows of a UNet call that one prediction takes."""
+        return len(self.positive) + 1
+
+    def combine(self, denoised: Sequence[Tensor]) -> Tensor:
+        """Classifier-free guidance (Ho & Salimans 2022) over the rows' predictions, the negative one last."""
+        *positive, negative = denoised
+        result = negative
+        for part, (_, weight) in zip(positive, self.positive, strict=True):
+            result = result + (part - negative) * (weight * self.scale)
+        return result
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """A prompt over time: its periods and the text-encoder output of each."""
+
+    periods: tuple[Period, ...]
+    encoded: tuple[Tensor, ...]
+
+    def at(self, evaluation: int) -> Tensor:
+        """What counts for the denoiser's call of that number, from 0."""
+        return self.encoded[period_at(self.periods, evaluation)]
+
+
+@dataclass(frozen=True, eq=False)
+class Guide:
+    """What steers an image from its first prediction to its last."""
+
+    positive: tuple[tuple[Reading, float], ...]
+    negative: Reading
+    scale: float
+
+    @classmethod
+    def of(cls, generation: Txt2Img, texts: TextEncoding, evaluations: int) -> Guide:
+        """The guide of a generation whose sampler asks for so many predictions; shares follow them."""
+        prompt, tags = cut_network_tags(strip_comments(generation.prompt))
+        if tags:
+            raise GenerationFailed(
+                f"extra networks cannot be applied yet, and the prompt names {tags[0].arguments[:1]}",
+                field="prompt",
+                hint="Take the <...> tags out of the prompt.",
+            )
+        timeline = Timeline(evaluations)
+        negative = _read(strip_comments(generation.negative_prompt), texts, timeline)
+        positive = tuple((_read(part.text, texts, timeline), part.weight) for part in split_parts(prompt))
+        return cls(positive, negative, generation.cfg_scale)
+
+    def at(self, evaluation: int) -> Guidance:
+        """What steers the prediction of that number, from 0."""
+        parts = tuple((reading.at(evaluation), weight) for reading, weight in self.positive)
+        return Guidance(parts, self.negative.at(evaluation), self.scale)
+
+
+def _read(text: str, texts: TextEncoding, timeline: Timeline) -> Reading:
+    periods = tuple(schedule(text, timeline))
+    return Reading(periods, tuple(texts.encode([period.text for period in periods])))

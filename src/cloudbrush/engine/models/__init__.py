@@ -1,0 +1,1 @@
+"""Model files as modules in memory: detect, load, keep."""

@@ -1,0 +1,78 @@
+"""Weights from safetensors files into modules, each name and shape checked before memory is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from cloudbrush.domain.errors import ModelFileError
+from cloudbrush.domain.model_file import Header, read_header
+
+Names = Mapping[str, str]  # name in the module -> name in the file
+Shape = tuple[int, ...]
+
+_STORED_AS = ("F64", "F32", "F16", "BF16")
+_NAMED = 3  # tensors named in a message
+
+
+def header_of(path: Path) -> Header:
+    """The header of the file at `path`; raises `ModelFileError`."""
+    with _readable(path), path.open("rb") as file:
+        return read_header(file)
+
+
+def expected_shapes(module: nn.Module, names: Names) -> dict[str, Shape]:
+    """Name in the file -> shape of every weight of a module."""
+    weights = module.state_dict()
+    return {theirs: tuple(weights[own].shape) for own, theirs in names.items()}
+
+
+def check(header: Header, expected: Mapping[str, Shape], extra: list[str], what: str) -> None:
+    """Raise `ModelFileError` unless the header has all `expected`, in their shapes, and `extra` is empty."""
+    if missing := [key for key in expected if key not in header]:
+        raise ModelFileError(
+            f"{_some(missing)} missing from {what}", hint="The file is incomplete, or of another kind."
+        )
+    if extra:
+        raise ModelFileError(f"{_some(extra)} not known in {what}", hint="The file may be of another kind.")
+    for key, shape in expected.items():
+        tensor = header.tensors[key]
+        if as_linear(tensor.shape) != as_linear(shape):
+            raise ModelFileError(f"{key} has the shape {tensor.shape}; expected was {shape}")
+        if tensor.dtype not in _STORED_AS:
+            raise ModelFileError(f"{key} is stored as {tensor.dtype}; {', '.join(_STORED_AS)} can be read")
+
+
+def load(path: Path, module: nn.Module, names: Names, device: torch.device, dtype: torch.dtype) -> None:
+    """Make copies of a file's weights the module's own, so that nothing hangs on the file afterwards."""
+    wanted = module.state_dict()
+    with _readable(path), safe_open(path, framework="pt", device="cpu") as file:
+        weights = {
+            own: file.get_tensor(theirs).reshape(wanted[own].shape).to(device, dtype, copy=True)
+            for own, theirs in names.items()
+        }
+    module.load_state_dict(weights, assign=True)
+
+
+def as_linear(shape: Shape) -> Shape:
+    """A 1x1 convolution's shape as that of the linear layer it equals."""
+    return shape[:2] if len(shape) == 4 and shape[2:] == (1, 1) else shape
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (SafetensorError, OSError) as error:
+        raise ModelFileError(f"the file {path.name!r} cannot be read: {error}") from error
+
+
+def _some(names: list[str]) -> str:
+    named = ", ".join(name[:100] for name in names[:_NAMED])
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"tensors {named}{more} are" if len(names) > 1 else f"the tensor {named} is"

@@ -1,0 +1,197 @@
+"""What the page's controls do: plain functions over a client, testable without a browser."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import aclosing, suppress
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import gradio as gr
+
+from cloudbrush.client import Client
+from cloudbrush.domain.errors import CloudbrushError, NotFound
+from cloudbrush.domain.invocation import ImageResult
+from cloudbrush.domain.job import Job
+from cloudbrush.studio import cloud_panel, draft, output, txt2img
+from cloudbrush.studio.cloud_panel import JobQuery
+from cloudbrush.studio.live import Watches, follow, watch
+
+ENDPOINT_LOOK = 2.0  # seconds between looks while an endpoint is changing; nothing announces them yet
+TOAST = 6  # seconds
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def telling(handler: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[Any, Any, R]]:
+    """A handler whose errors reach the person as a short message."""
+
+    @wraps(handler)
+    async def told(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return await handler(*args, **kwargs)
+        except CloudbrushError as error:
+            raise _toast(error) from error
+
+    return told
+
+
+def _toast(error: CloudbrushError) -> gr.Error:
+    words = " ".join(filter(None, (output.sentence(error.detail), error.hint)))
+    return gr.Error(words, duration=TOAST, title="Not done", print_exception=False)
+
+
+class Handlers:
+    """The handlers of one mounted studio. All they keep is which watch speaks for which open page."""
+
+    def __init__(self, client: Client, cache: str) -> None:
+        """`cache` is the folder Gradio serves files from."""
+        self._client = client
+        self._cache = cache
+        self._outputs = Watches()
+        self._job_lists = Watches()
+        self._endpoint_lists = Watches()
+
+    @telling
+    async def restore(self, remembered: dict[str, Any] | None) -> list[Any]:
+        """Fill the form as it was left, and show the job that was shown: one value per name of the draft."""
+        known = draft.restored(remembered)
+        checkpoint, asset = await txt2img.checkpoints(self._client, known.get("checkpoint"))
+        side = asset.native_size if asset else txt2img.USUAL_SIDE
+        values = {"width": side, "height": side, **known, "checkpoint": checkpoint}
+        endpoints = await cloud_panel.listed_endpoints(self._client)
+        chosen = known.get(draft.ENDPOINT, cloud_panel.NO_ENDPOINT)
+        choices = cloud_panel.endpoint_choices(endpoints, chosen)
+        values[draft.ENDPOINT] = gr.update(choices=choices, value=chosen)
+        return [values.get(name, gr.skip()) for name in draft.NAMES]
+
+    async def submit(self, endpoint: str, *values: Any) -> tuple[Any, str]:
+        """Submit a job: its Inference ID, or what is wrong. An endpoint that cannot take it runs nothing."""
+        try:
+            asked = txt2img.generation(dict(zip(txt2img.FIELDS, values, strict=True)))
+            key = str(uuid.uuid4())
+            job = await self._client.submit(asked, endpoint=endpoint or None, idempotency_key=key)
+        except CloudbrushError as error:
+            return gr.skip(), output.problem(error)
+        return job.id, ""
+
+    async def show(self, job_id: str, request: gr.Request) -> AsyncGenerator[list[Any]]:
+        """Show a job in Output, live, until it is finished or the page shows another."""
+        shown: output.Shown = {}
+        with self._outputs.begin(request.session_hash) as watcher:
+            try:
+                if not job_id:
+                    yield output.updates(shown, output.nothing())
+                    return
+                files: dict[str, str] = {}  # by key in the blob store
+                async with aclosing(follow(self._client, job_id, watcher)) as views:
+                    async for view in views:
+                        if view is None:
+                            yield [gr.skip()] * len(output.nothing())
+                            continue
+                        paths = await self._fetched(view.job, view.images, files)
+                        now = output.render(view, paths)
+                        if not watcher.retired:
+                            yield output.updates(shown, now)
+                        shown = now
+            except CloudbrushError as error:
+                yield output.updates(shown, output.nothing(error))
+
+    async def _fetched(self, job: Job, images: tuple[ImageResult, ...], files: dict[str, str]) -> list[str]:
+        """The files of the images, fetched once each; one of an attempt that was lost is left out."""
+        for image in images:
+            if image.key not in files:
+                with suppress(NotFound):
+                    files[image.key] = await output.fetch(self._client, self._cache, job, image)
+        return [files[image.key] for image in images if image.key in files]
+
+    async def list_jobs(self, request: gr.Request, shown: str, *filters: Any) -> AsyncGenerator[Any]:
+        """The job dropdown with the job that Output shows chosen, again when a listed job changes state."""
+        query = JobQuery(*filters)
+        first = True
+        with self._job_lists.begin(request.session_hash) as watcher:
+            try:
+                found = watch(self._client, lambda: cloud_panel.find_jobs(self._client, query), watcher)
+                async with aclosing(found) as lists:
+                    async for jobs in lists:
+                        if jobs is None:
+                            yield gr.skip()
+                            continue
+                        update: dict[str, Any] = {"choices": cloud_panel.job_choices(jobs, query)}
+                        if first:  # from then on the choice is the person's
+                            listed = any(job.id == shown for job in jobs)
+                            update["value"] = shown if listed else cloud_panel.NO_JOB
+                        first = False
+                        yield gr.update(**update)
+            except CloudbrushError as error:
+                raise _toast(error) from error
+
+    async def list_endpoints(self, chosen: str, request: gr.Request) -> AsyncGenerator[list[Any]]:
+        """Endpoint dropdown, note and Generate's label, again while an endpoint is on its way to a state."""
+        told = None
+        with self._endpoint_lists.begin(request.session_hash) as watcher:
+            while True:
+                try:
+                    endpoints = await cloud_panel.listed_endpoints(self._client)
+                except CloudbrushError as error:
+                    raise _toast(error) from error
+                if watcher.retired:
+                    return
+                yield (
+                    [gr.skip()] * 3 if endpoints == told else cloud_panel.endpoint_updates(endpoints, chosen)
+                )
+                told = endpoints
+                if not any(endpoint.state in cloud_panel.MOVING for endpoint in endpoints):
+                    return
+                await watcher.news(ENDPOINT_LOOK)
+
+    @telling
+    async def show_filters(self, advanced: bool) -> list[Any]:
+        """Reveal the filters with what can be chosen now, or hide and clear them."""
+        endpoint, checkpoint = await cloud_panel.filter_choices(self._client)
+        return [gr.Column(visible=advanced), cloud_panel.ANY, [], endpoint, checkpoint, None, None]
+
+    @telling
+    async def refresh_checkpoints(self, chosen: str | None) -> gr.Dropdown:
+        """The checkpoints there are now."""
+        return (await txt2img.checkpoints(self._client, chosen))[0]
+
+    @telling
+    async def native_size(self, checkpoint: str | None) -> tuple[int, int]:
+        """Width and height that suit the checkpoint just chosen."""
+        side = await txt2img.native_size(self._client, checkpoint)
+        return side, side
+
+    @telling
+    async def reuse_seed(self, job_id: str, selected: float) -> int:
+        """The seed of the image shown."""
+        return await txt2img.painted_seed(self._client, job_id, int(selected or 0))
+
+    @telling
+    async def select(self, job_id: str, chosen: gr.SelectData) -> tuple[Any, Any, int]:
+        """Infotext, file and number of the image chosen in the gallery."""
+        index = int(chosen.index)
+        job = await self._client.job(job_id)
+        infotext = job.images[index].infotext if index < len(job.images) else gr.skip()
+        return infotext, gr.DownloadButton(value=chosen.value["image"]["path"]), index
+
+    @telling
+    async def cancel(self, job_id: str) -> None:
+        """Call the job off; Output is told by the job's own events."""
+        await self._client.cancel(job_id)
+
+    @telling
+    async def delete(self, job_id: str) -> str:
+        """Forget the job and show none; nothing happens without an id, as when the person thought better."""
+        if not job_id:
+            return gr.skip()  # type: ignore[no-any-return]
+        await self._client.delete(job_id)
+        return cloud_panel.NO_JOB
+
+
+def tokens(prompt: str) -> str:
+    """The counter of a prompt box."""
+    return txt2img.tokens(prompt)

@@ -1,0 +1,128 @@
+"""The studio as a person uses it: what can be done and what can be seen, by the page's stable names."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Self
+
+from playwright.sync_api import Locator, Page, expect
+
+PATIENCE = 30_000  # milliseconds for a small image on a busy machine
+expect.set_options(timeout=PATIENCE)
+
+
+class StudioPage:
+    """One open page."""
+
+    def __init__(self, page: Page, address: str) -> None:
+        self.page = page
+        self.address = address
+
+    def open(self) -> Self:
+        """Load the page and wait until it knows its checkpoints."""
+        self.page.goto(self.address)
+        expect(self.checkpoint).not_to_have_value("")
+        expect(self.field("cloud_jobs", "input")).not_to_have_value("")
+        return self
+
+    def reload(self) -> Self:
+        """Load the page again, as F5 does."""
+        self.page.reload()
+        expect(self.checkpoint).not_to_have_value("")
+        return self
+
+    def field(self, elem_id: str, kind: str = "textarea") -> Locator:
+        """The box of a control."""
+        return self.page.locator(f"#{elem_id} {kind}").first
+
+    def set(self, elem_id: str, value: Any) -> None:
+        """Type a number into a control and leave it."""
+        box = self.field(elem_id, "input[type=number]")
+        box.fill(str(value))
+        box.press("Tab")
+
+    def write(self, prompt: str) -> None:
+        """Write the prompt."""
+        self.field("txt2img_prompt").fill(prompt)
+
+    def choose(self, elem_id: str, part: str) -> None:
+        """Choose the entry of a dropdown that has `part` in it."""
+        self.field(elem_id, "input").click()
+        self.page.get_by_role("option", name=re.compile(re.escape(part))).click()
+
+    def choose_endpoint(self, part: str) -> None:
+        """Choose the endpoint whose entry has `part` in it."""
+        self.choose("cloud_endpoint", part)
+
+    def entries(self, elem_id: str) -> list[str]:
+        """The entries of a dropdown."""
+        box = self.field(elem_id, "input")
+        box.click()
+        options = self.page.get_by_role("option")
+        expect(options.first).to_be_visible()
+        texts = [option.get_attribute("aria-label") or "" for option in options.all()]
+        box.blur()
+        expect(options).to_have_count(0)
+        return texts
+
+    def submit(self) -> str:
+        """Press Generate and return the new Inference ID as soon as it is there."""
+        before = self.inference_id.input_value()
+        self.generate.click()
+        expect(self.inference_id).to_have_value(re.compile(rf"^(?!{before or 'none'}$)[0-9a-f-]{{36}}$"))
+        return self.inference_id.input_value()
+
+    @property
+    def generate(self) -> Locator:
+        """The one main button."""
+        return self.page.locator("#txt2img_generate")
+
+    @property
+    def checkpoint(self) -> Locator:
+        """The checkpoint's dropdown."""
+        return self.field("setting_sd_model_checkpoint", "input")
+
+    @property
+    def endpoint(self) -> Locator:
+        """The endpoint's dropdown."""
+        return self.field("cloud_endpoint", "input")
+
+    @property
+    def jobs(self) -> Locator:
+        """The job dropdown."""
+        return self.field("cloud_jobs", "input")
+
+    @property
+    def inference_id(self) -> Locator:
+        """The Inference ID in Output."""
+        return self.field("inference_id")
+
+    @property
+    def infotext(self) -> Locator:
+        """Prompt and parameters in Output."""
+        return self.field("html_info_txt2img")
+
+    @property
+    def state(self) -> Locator:
+        """The state line in Output."""
+        return self.page.locator("#txt2img_state")
+
+    @property
+    def stage(self) -> Locator:
+        """What stands in place of an image."""
+        return self.page.locator("#txt2img_stage")
+
+    @property
+    def progress(self) -> Locator:
+        """The progress bar."""
+        return self.page.get_by_role("progressbar")
+
+    @property
+    def notice(self) -> Locator:
+        """What is wrong with the last click on Generate."""
+        return self.page.locator("#txt2img_notice")
+
+    @property
+    def images(self) -> Locator:
+        """The large image in Output."""
+        return self.page.locator("#txt2img_gallery [data-testid=detailed-image]")

@@ -1,0 +1,195 @@
+"""What every provider must do. The local one runs real worker processes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from cloudbrush.control import assets
+from cloudbrush.control.plane import ControlPlane
+from cloudbrush.domain.asset import AssetKind
+from cloudbrush.domain.endpoint import EndpointSpec, EndpointState
+from cloudbrush.domain.errors import NotFound, WorkerLost
+from cloudbrush.domain.invocation import AssetRef, Failed, Finished, Invocation, Progress
+from cloudbrush.providers.base import Provider
+from cloudbrush.providers.fake import FakeProvider
+from cloudbrush.providers.local import LocalProvider
+from cloudbrush.stores.base import Stores
+from cloudbrush.stores.blobs import Blobs
+from cloudbrush.wiring import BUILTIN_MODELS
+from tests import builders
+
+START_LIMIT = 120.0  # seconds a real worker may take on a busy machine
+
+
+@dataclass
+class Place:
+    """A provider with one endpoint in service, and the blob store its workers share."""
+
+    provider: Provider
+    blobs: Blobs
+    asset: AssetRef
+
+    def invocation(self, **changes: Any) -> Invocation:
+        generation = builders.generation(**{"steps": 2, **changes})
+        return Invocation(job_id=builders.new_id(), epoch=1, generation=generation, assets=(self.asset,))
+
+    async def until(self, name: str, state: EndpointState, instances: int = 0) -> None:
+        async with asyncio.timeout(START_LIMIT):
+            changed = asyncio.Event()
+            self.provider.watch(lambda _name: changed.set())
+            while True:
+                seen = await self.provider.describe(name)
+                if seen.state is state and seen.instances >= instances:
+                    return
+                await changed.wait()
+                changed.clear()
+
+
+@pytest.fixture(params=["fake", "local"])
+async def place(request: pytest.FixtureRequest, tmp_path: Path, stores: Stores) -> AsyncIterator[Place]:
+    blobs = Blobs((tmp_path / "blobs").as_uri())
+    plane = ControlPlane(
+        stores=Stores(**{**vars(stores), "blobs": blobs}), providers={}, models_dirs=(BUILTIN_MODELS,)
+    )
+    assets.refresh(plane)
+    found = stores.assets.get(AssetKind.CHECKPOINT, "pocket")
+    asset = AssetRef(kind=found.kind, name=found.name, sha256=found.sha256, size=found.size, key=found.key)
+    if request.param == "fake":
+        provider: Any = FakeProvider(builders.paints_one_image)
+    else:
+        provider = LocalProvider(blobs_url=blobs.url, logs_dir=tmp_path / "logs")
+    place = Place(provider, blobs, asset)
+    await provider.deploy(EndpointSpec(name="here"))
+    await place.until("here", EndpointState.IN_SERVICE, instances=1)
+    yield place
+    await provider.delete("here")
+    if isinstance(provider, LocalProvider):
+        await provider.close()
+
+
+async def test_a_provider_in_service(place: Place) -> None:
+    """One deployment, all of the contract: a real worker takes seconds to start."""
+    await an_attempt_ends_with_its_result(place)
+    await what_cannot_be_painted_is_told(place)
+    await attempts_run_side_by_side(place)
+    await deploying_again_changes_nothing(place)
+    await an_unknown_endpoint_is_not_found(place)
+
+
+async def an_attempt_ends_with_its_result(place: Place) -> None:
+    invocation = place.invocation()
+    events = [event async for event in place.provider.invoke("here", invocation)]
+    assert isinstance(events[-1], Finished)
+    assert [image.key for image in events[-1].images] == [f"{invocation.output_prefix}/0.png"]
+    assert any(isinstance(event, Progress) for event in events)
+
+
+async def what_cannot_be_painted_is_told(place: Place) -> None:
+    if isinstance(place.provider, FakeProvider):
+        return
+    gone = place.asset.model_copy(update={"key": f"models/{'0' * 64}.safetensors"})
+    invocation = place.invocation().model_copy(update={"assets": (gone,)})
+    events = [event async for event in place.provider.invoke("here", invocation)]
+    assert isinstance(events[-1], Failed)
+    assert events[-1].code == "not_found"
+
+
+async def attempts_run_side_by_side(place: Place) -> None:
+    async def last(invocation: Invocation) -> Any:
+        return [event async for event in place.provider.invoke("here", invocation)][-1]
+
+    ends = await asyncio.gather(*(last(place.invocation(seed=seed)) for seed in range(4)))
+    assert all(isinstance(end, Finished) for end in ends)
+
+
+async def deploying_again_changes_nothing(place: Place) -> None:
+    await place.provider.deploy(EndpointSpec(name="here"))
+    assert (await place.provider.describe("here")).state is EndpointState.IN_SERVICE
+
+
+async def an_unknown_endpoint_is_not_found(place: Place) -> None:
+    with pytest.raises(NotFound):
+        await place.provider.describe("nowhere")
+    with pytest.raises(NotFound):
+        await anext(place.provider.invoke("nowhere", place.invocation()))
+    await place.provider.delete("nowhere")
+
+
+async def test_a_deleted_endpoint_is_gone_with_its_workers(place: Place) -> None:
+    workers = _workers()
+    await place.provider.delete("here")
+    with pytest.raises(NotFound):
+        await place.provider.describe("here")
+    assert not [worker for worker in workers if worker.is_running()]
+
+
+@pytest.mark.parametrize("place", ["local"], indirect=True)
+class TestLocal:
+    async def test_closing_the_stream_stops_the_attempt(self, place: Place) -> None:
+        long = place.invocation(steps=150, batch_count=100)
+        async with aclosing(place.provider.invoke("here", long)) as events:
+            async for event in events:
+                if isinstance(event, Progress):
+                    break
+        # A worker that went on would paint a hundred batches before this one could have the engine.
+        async with asyncio.timeout(START_LIMIT):
+            events_after = [event async for event in place.provider.invoke("here", place.invocation())]
+        assert isinstance(events_after[-1], Finished)
+
+    async def test_a_worker_that_dies_is_noticed_and_restarted(self, place: Place) -> None:
+        (worker,) = _workers()
+        lost = False
+        try:
+            async for event in place.provider.invoke("here", place.invocation(steps=150)):
+                if isinstance(event, Progress):
+                    worker.send_signal(signal.SIGKILL)
+        except WorkerLost:
+            lost = True
+        assert lost
+        await place.until("here", EndpointState.IN_SERVICE, instances=1)
+        events = [event async for event in place.provider.invoke("here", place.invocation())]
+        assert isinstance(events[-1], Finished)
+        assert [other.pid for other in _workers()] != [worker.pid]
+
+    async def test_an_endpoint_scaled_to_zero_starts_a_worker_when_first_needed(self, place: Place) -> None:
+        before = len(_workers())
+        await place.provider.deploy(EndpointSpec(name="asleep", min_instances=0))
+        await place.until("asleep", EndpointState.IN_SERVICE)
+        assert len(_workers()) == before
+        events = [event async for event in place.provider.invoke("asleep", place.invocation())]
+        assert isinstance(events[-1], Finished)
+        assert len(_workers()) == before + 1
+        await place.provider.delete("asleep")
+
+
+async def test_a_worker_that_cannot_start_fails_its_endpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cloudbrush.providers.local.RESTART_PAUSE", 0.0)
+    provider = LocalProvider(blobs_url="nonsense://", logs_dir=tmp_path)
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    with contextlib.suppress(TimeoutError):
+        await provider.deploy(EndpointSpec(name="broken"))
+        place = Place(provider, Blobs("memory:///"), None)  # type: ignore[arg-type]
+        await place.until("broken", EndpointState.FAILED)
+    seen = await provider.describe("broken")
+    assert seen.state is EndpointState.FAILED
+    assert seen.failure_reason is not None
+    assert "worker-broken-0.log" in seen.failure_reason
+    await provider.close()
+
+
+def _workers() -> list[psutil.Process]:
+    children = psutil.Process(os.getpid()).children()
+    return [child for child in children if "worker" in child.cmdline()]

@@ -1,0 +1,122 @@
+"""Infotexts: the WebUI's are understood, ours come back as what was painted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cloudbrush.domain import infotext
+from cloudbrush.domain.generation import MAX_SEED, Txt2Img
+from cloudbrush.domain.sampling import AUTOMATIC, SAMPLERS, SCHEDULES, find_sampler
+from tests.golden.load import golden
+
+# Fields of img2img, and of the modules that Forge has in place of a VAE.
+OTHERS = {
+    "VAE",
+    "Mask mode",
+    "Masked content",
+    "Inpaint area",
+    "Masked area padding",
+    "VAE/TE",
+    "Hires VAE/TE",
+}
+SHA256 = "6ce0161689" + "0" * 54
+
+
+@pytest.mark.parametrize("case", golden("infotext")["infotexts"], ids=lambda case: case["infotext"][-60:])
+def test_fields_equal_the_webui(case: dict) -> None:
+    expected = {key: str(value) for key, value in case["parsed"].items() if key not in OTHERS}
+    parsed = infotext.parse(case["infotext"])
+    assert {key: value for key, value in parsed.items() if key not in OTHERS} == expected
+
+
+@pytest.mark.parametrize("case", golden("infotext")["quote"], ids=lambda case: repr(case[0]))
+def test_quoting_equals_the_webui(case: list) -> None:
+    value, quoted, unquoted = case
+    assert infotext.quote(value) == str(quoted)
+    assert infotext.unquote(infotext.quote(value)) == unquoted
+
+
+def complete(**fields: Any) -> Txt2Img:
+    return Txt2Img(**{"checkpoint": "pocket", "width": 128, "height": 192, "seed": 1, **fields})
+
+
+def test_the_text_reads_as_people_know_it() -> None:
+    generation = complete(prompt="a cat", negative_prompt="dog", checkpoint="v1-5: pruned", cfg_scale=7.5)
+    assert infotext.write(generation, seed=3, model_hash=SHA256) == (
+        "a cat\nNegative prompt: dog\n"
+        "Steps: 20, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7.5, Seed: 3, Size: 128x192, "
+        'Model hash: 6ce0161689, Model: "v1-5: pruned", RNG: NV, Version: cloudbrush-0.1.0'
+    )
+
+
+def test_an_image_of_a_gpu_is_painted_again_with_the_source_that_imitates_it() -> None:
+    text = "x\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1, Size: 64x64"
+    assert infotext.to_generation_fields(infotext.parse(text))["noise_source"] == "NV"
+
+
+def test_text_that_is_only_a_prompt_says_nothing_about_steps() -> None:
+    assert infotext.to_generation_fields(infotext.parse("just words")) == {
+        "prompt": "just words",
+        "negative_prompt": "",
+        "noise_source": "NV",
+    }
+
+
+TEXT = st.text(
+    alphabet=st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=80
+) | st.sampled_from(
+    [
+        "",
+        " a ",
+        "a\n\nb",
+        "Negative prompt: x",
+        "a\nNegative prompt:",
+        "Steps: 1, Seed: 2, Size: 3x4",
+        "\r",
+        '"\\"',
+    ]
+)
+GENERATIONS = st.builds(
+    complete,
+    prompt=TEXT,
+    negative_prompt=TEXT,
+    checkpoint=st.text(
+        alphabet=st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), min_size=1, max_size=40
+    ),
+    sampler=st.sampled_from([sampler.name for sampler in SAMPLERS]),
+    schedule=st.sampled_from([schedule.name for schedule in SCHEDULES]),
+    steps=st.integers(1, 150),
+    width=st.integers(8, 256).map(lambda n: n * 8),
+    height=st.integers(8, 256).map(lambda n: n * 8),
+    cfg_scale=st.floats(1, 30),
+    seed=st.integers(0, MAX_SEED),
+    noise_source=st.sampled_from(["NV", "CPU"]),
+)
+
+
+@given(GENERATIONS)
+def test_a_written_generation_reads_back_as_itself(generation: Txt2Img) -> None:
+    text = infotext.write(generation, seed=generation.seed, model_hash=SHA256)
+    back = Txt2Img(**infotext.to_generation_fields(infotext.parse(text)))
+    sampler = find_sampler(generation.sampler)
+    assert sampler is not None
+    if generation.schedule == sampler.own_schedule:  # the same thing by its other name
+        generation = generation.model_copy(update={"schedule": AUTOMATIC})
+    assert back == generation
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_an_infotext(text: str) -> None:
+    parsed = infotext.parse(text)
+    assert set(parsed) >= {infotext.PROMPT, infotext.NEGATIVE_PROMPT}
+    infotext.to_generation_fields(parsed)
+
+
+@pytest.mark.parametrize("unit", ["a", "a:", 'aa:"', "aa: b, ", '\\"', ", ", 'aa:"\\,'])
+def test_time_grows_with_length_only(unit: str) -> None:
+    """100 000 characters of any shape; a quadratic reader would run into the test's time limit."""
+    assert infotext.parse(unit * (100_000 // len(unit)))

@@ -1,0 +1,1 @@
+"""How Pocket, the tiny latent-diffusion model that ships with Cloudbrush, is made."""
