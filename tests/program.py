@@ -66,7 +66,8 @@ class Program:
     def stop(self) -> None:
         """Ask it to stop; the process and its workers are gone when this returns."""
         workers = self.workers()
-        self.process.terminate()
+        with suppress(psutil.NoSuchProcess):
+            self.process.terminate()
         try:
             self.process.wait(40)
         except psutil.TimeoutExpired:

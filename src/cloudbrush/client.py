@@ -103,7 +103,7 @@ class Client:
                         return
             except httpx.ReadTimeout:
                 continue  # silent for too long: ask again
-            except httpx.RemoteProtocolError:
+            except (httpx.RemoteProtocolError, httpx.ReadError):
                 await self.job(job_id)  # raises Unavailable when the control plane is gone
 
     async def _stream(self, job_id: str, seq: int) -> AsyncIterator[JobEvent]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from pathlib import Path
 
 from pydantic import Field
@@ -21,11 +20,9 @@ class Settings(BaseSettings):
         default="127.0.0.1", description="address to listen on; there is no login yet: keep it local"
     )
     port: int = Field(default=7860, ge=0, le=65535, description="0 takes any free port")
-    lease: timedelta = Field(
-        default=timedelta(seconds=30), description="silence after which a worker is lost"
-    )
-    run_limit: timedelta = Field(default=timedelta(minutes=15), description="longest run of one attempt")
-    queue_limit: timedelta = Field(default=timedelta(hours=6), description="longest wait in the queue")
+    lease_seconds: float = Field(default=30, gt=0, description="silence that means a worker is lost")
+    run_seconds: float = Field(default=15 * 60, gt=0, description="longest run of one attempt")
+    queue_seconds: float = Field(default=6 * 3600, gt=0, description="longest wait in the queue")
 
     @property
     def database_url(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Container
 from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 
 from anyio import to_thread
@@ -48,13 +49,17 @@ def control_plane(settings: Settings, *, endpoints: Container[str] = Everything(
     local = LocalProvider(
         blobs_url=settings.blobs_url,
         logs_dir=settings.logs_dir,
-        silence=settings.lease.total_seconds(),
+        silence=settings.lease_seconds,
     )
     plane = ControlPlane(
         stores=_stores(database, Blobs(settings.blobs_url)),
         providers={"local": local},
         models_dirs=(BUILTIN_MODELS, settings.models_dir),
-        limits=Limits(lease=settings.lease, run=settings.run_limit, queue=settings.queue_limit),
+        limits=Limits(
+            lease=timedelta(seconds=settings.lease_seconds),
+            run=timedelta(seconds=settings.run_seconds),
+            queue=timedelta(seconds=settings.queue_seconds),
+        ),
     )
 
     @asynccontextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Container, Iterator
@@ -37,20 +38,21 @@ def serve(settings: Settings, *, studio: bool) -> None:
     """Host a control plane until stopped, telling what happens."""
     log_to_stderr()
     with speaking_errors():
-        try:
-            asyncio.run(_serve(settings, studio=studio))
-        except KeyboardInterrupt:
-            console.print("stopped")
+        asyncio.run(_serve(settings, studio=studio))
 
 
 async def _serve(settings: Settings, *, studio: bool) -> None:
     console.print(f"Cloudbrush keeps its data in [bold]{escape(str(settings.data_dir.resolve()))}[/]")
     mount = _studio if studio else _nothing
-    async with hosted(settings, endpoints=Everything(), mount=mount) as (url, stopped):
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with hosted(settings, endpoints=Everything(), mount=mount) as url:
         console.print(f"Studio and API: [bold]{url}[/]", soft_wrap=True)
         telling = asyncio.create_task(_tell_endpoints(url))
-        await stopped.wait()
+        await stop.wait()
         telling.cancel()
+        console.print("Stopping: running jobs go back to the queue ...")
 
 
 def _nothing(app: FastAPI, _url: str) -> FastAPI:
@@ -84,7 +86,7 @@ async def reached(settings: Settings, *, endpoints: Container[str] = frozenset()
     """A client of the control plane that has the data directory; hosted here for this long if none has."""
     try:
         async with (
-            hosted(settings.model_copy(update={"port": 0}), endpoints=endpoints) as (url, _),
+            hosted(settings.model_copy(update={"port": 0}), endpoints=endpoints) as url,
             Client(url) as client,
         ):
             yield client
@@ -99,8 +101,8 @@ async def hosted(
     *,
     endpoints: Container[str],
     mount: Callable[[FastAPI, str], FastAPI] = _nothing,
-) -> AsyncIterator[tuple[str, asyncio.Event]]:
-    """A control plane in this process: its URL, and an event that tells when it was stopped from outside.
+) -> AsyncIterator[str]:
+    """The URL of a control plane that runs in this process for as long as the context lasts.
 
     Raises `Conflict` when another one has the data directory, `Unavailable` when the port is taken.
     """
@@ -111,21 +113,28 @@ async def hosted(
         config = uvicorn.Config(
             app, log_level="warning", access_log=False, timeout_graceful_shutdown=HANG_UP, ws="none"
         )
-        server = uvicorn.Server(config)
+        server = Server(config)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
-        stopped = asyncio.Event()
-        serving.add_done_callback(lambda _task: stopped.set())
         while not (server.started or serving.done()):
             await asyncio.sleep(0.02)  # uvicorn announces this in no other way
         if serving.done():
             raise Unavailable("the control plane could not start", hint="The reason is printed above.")
         address.write_text(json.dumps({"url": url}))
         try:
-            yield url, stopped
+            yield url
         finally:
             address.unlink(missing_ok=True)
             server.should_exit = True
             await serving
+
+
+class Server(uvicorn.Server):
+    """A server that leaves signals to whoever hosts it; uvicorn's own handling ends the process at once."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
 
 
 class _Taken(Conflict):

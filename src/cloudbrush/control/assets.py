@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,9 +11,12 @@ from cloudbrush.control.plane import ControlPlane
 from cloudbrush.domain import model_file
 from cloudbrush.domain.asset import AssetKind, ModelAsset
 from cloudbrush.domain.errors import ModelFileError
+from cloudbrush.domain.generation import MAX_SIDE, MIN_SIDE, SIDE_STEP
 from cloudbrush.stores.base import AssetSource
+from cloudbrush.stores.digest import files_of, sha256_of, version_of
 
 log = structlog.get_logger()
+DIFFUSERS_INDEX = "model_index.json"
 
 # The WebUI's folder names, so that a collection can be linked or moved in as it is.
 FOLDERS = {
@@ -35,11 +37,11 @@ def find(plane: ControlPlane, kind: AssetKind | None = None) -> list[ModelAsset]
 def refresh(plane: ControlPlane) -> None:
     """Bring the catalogue up to date with the folders; a file is read and hashed only when it changed."""
     known = {(source.asset.kind, source.asset.name): source for source in plane.stores.assets.all()}
-    found = {(kind, path.stem): (kind, path) for kind, path in _files(plane.models_dirs)}
+    found = {(kind, _name(path)): (kind, path) for kind, path in _files(plane.models_dirs)}
     for kind, name in known.keys() - found.keys():
         plane.stores.assets.delete(kind, name)
     for place, (kind, path) in found.items():
-        modified = path.stat().st_mtime_ns
+        modified = version_of(path)
         source = known.get(place)
         if source is None or (source.path, source.modified) != (path, modified):
             try:
@@ -48,32 +50,54 @@ def refresh(plane: ControlPlane) -> None:
                 log.warning("model file left out", file=path.name, reason=error.detail)
                 continue
             plane.stores.assets.put(source)
-            log.info("model found", kind=kind.value, name=path.stem)
+            log.info("model found", kind=kind.value, name=_name(path))
         plane.stores.blobs.adopt(source.asset.key, path)
 
 
 def _files(models_dirs: tuple[Path, ...]) -> Iterator[tuple[AssetKind, Path]]:
     for models_dir in models_dirs:
         for folder, kind in FOLDERS.items():
-            for path in sorted((models_dir / folder).rglob("*.safetensors")):
-                if path.is_file():
-                    yield kind, path
+            yield from ((kind, path) for path in _models(models_dir / folder))
+
+
+def _models(folder: Path) -> Iterator[Path]:
+    """The model files below a folder, and the diffusers folders, whose parts are no models of their own."""
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.is_dir() and (path / DIFFUSERS_INDEX).is_file():
+            yield path
+        elif path.is_dir():
+            yield from _models(path)
+        elif path.suffix == ".safetensors":
+            yield path
+
+
+def _name(path: Path) -> str:
+    return path.name if path.is_dir() else path.stem
 
 
 def _read(kind: AssetKind, path: Path) -> ModelAsset:
-    with path.open("rb") as file:
-        info = model_file.read_info(file)
-        if kind is AssetKind.CHECKPOINT and info.kind is not AssetKind.CHECKPOINT:
-            raise ModelFileError(
-                f"it lies among the checkpoints but is a {info.kind or 'file of unknown kind'}"
-            )
-        file.seek(0)
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    info = _info(kind, path)
     return ModelAsset(
         kind=kind,
-        name=path.stem,
-        sha256=sha256,
-        size=path.stat().st_size,
+        name=_name(path),
+        sha256=sha256_of(path),
+        size=sum(file.stat().st_size for file in files_of(path)),
+        is_folder=path.is_dir(),
         family=info.family,
-        native_size=info.native_size,
+        native_size=_paintable(info.native_size),
     )
+
+
+def _info(kind: AssetKind, path: Path) -> model_file.ModelInfo:
+    if path.is_dir():
+        return model_file.ModelInfo(AssetKind.CHECKPOINT, "sd1")  # its index is checked when it is loaded
+    with path.open("rb") as file:
+        info = model_file.read_info(file)
+    if AssetKind.CHECKPOINT in (kind, info.kind) and kind is not info.kind:
+        raise ModelFileError(f"it is a {info.kind} in the folder of each {kind}")
+    return info
+
+
+def _paintable(side: int) -> int:
+    """The nearest side an image may have."""
+    return min(max(round(side / SIDE_STEP) * SIDE_STEP, MIN_SIDE), MAX_SIDE)

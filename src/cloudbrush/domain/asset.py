@@ -27,13 +27,14 @@ class ModelAsset(BaseModel):
     name: str  # file stem, as people write it
     sha256: str
     size: int  # bytes
+    is_folder: bool = False  # a diffusers folder instead of one file
     family: str | None = None  # sd1, ... as read from the file, None when unknown
     native_size: int = 512  # pixels a side the model was trained at
 
     @property
     def key(self) -> str:
         """Where the bytes are in the blob store."""
-        return f"models/{self.sha256}.safetensors"
+        return f"models/{self.sha256}" if self.is_folder else f"models/{self.sha256}.safetensors"
 
     @property
     def short_hash(self) -> str:

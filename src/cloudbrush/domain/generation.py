@@ -11,7 +11,7 @@ from cloudbrush.domain.sampling import AUTOMATIC, SAMPLERS, SCHEDULES, find_samp
 RANDOM_SEED = -1
 MAX_SEED = 2**32 - 1
 MAX_IMAGES = 100
-SIDE_STEP = 8  # pixels per latent
+SIDE_STEP, MIN_SIDE, MAX_SIDE = 8, 64, 2048  # pixels; a step is what one latent covers
 
 
 def _known_sampler(name: str) -> str:
@@ -39,7 +39,7 @@ def _storable(text: str) -> str:
 
 
 Text = Annotated[str, Field(max_length=20_000), AfterValidator(_storable)]
-Side = Annotated[int, Field(ge=64, le=2048, multiple_of=SIDE_STEP)]  # pixels
+Side = Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE, multiple_of=SIDE_STEP)]
 
 
 class Txt2Img(BaseModel):

@@ -23,7 +23,7 @@ class AssetRef(_Message):
     name: str
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     size: Annotated[int, Field(ge=0)]  # bytes
-    key: Annotated[str, Field(pattern=r"^models/[0-9a-f]{64}\.safetensors$")]  # in the blob store
+    key: Annotated[str, Field(pattern=r"^models/[0-9a-f]{64}(\.safetensors)?$")]  # in the blob store
 
 
 class Invocation(_Message):

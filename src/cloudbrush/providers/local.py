@@ -60,7 +60,7 @@ class _Fleet:
         """InService once the first worker answered; a restart in between does not end that."""
         if self.failure_reason:
             return EndpointState.FAILED
-        up = self.was_up or self.wanted == 0
+        up = self.was_up or self.spec.min_instances == 0
         return EndpointState.IN_SERVICE if up else EndpointState.CREATING
 
 

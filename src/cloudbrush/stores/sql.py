@@ -131,13 +131,8 @@ class SqlQueue:
 
     def overdue(self, now: datetime, queued_before: datetime) -> list[Job]:
         """See `Queue.overdue`."""
-        j = t.jobs.c
-        lapsed = sa.and_(j.state == JobState.RUNNING, j.lease_until < now)
-        waited = sa.and_(j.state == JobState.QUEUED, j.created_at < queued_before)
         with self._db.reading() as tx:
-            return [
-                _job(row) for query in (lapsed, waited) for row in tx.execute(select(t.jobs).where(query))
-            ]
+            return [_job(row) for query in overdue_queries(now, queued_before) for row in tx.execute(query)]
 
 
 class SqlEndpoints:
@@ -249,6 +244,15 @@ def jobs_query(which: JobFilter, limit: int, cursor: str | None) -> sa.Select[An
     if which.created_before is not None:
         query = query.where(j.created_at < which.created_before)
     return query
+
+
+def overdue_queries(now: datetime, queued_before: datetime) -> tuple[sa.Select[Any], sa.Select[Any]]:
+    """Attempts whose lease ran out, and jobs that waited too long."""
+    j = t.jobs.c
+    return (
+        select(t.jobs).where(j.state == JobState.RUNNING, j.lease_until < now),
+        select(t.jobs).where(j.state == JobState.QUEUED, j.created_at < queued_before),
+    )
 
 
 def heads_query(endpoint: str) -> sa.Select[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import JSON, TypeDecorator
 
@@ -49,9 +49,10 @@ jobs = Table(
     Column("images", JSON, nullable=False),
     Column("version", Integer, nullable=False),
     Index("jobs_by_owner", "owner", "id"),
-    Index("jobs_by_state", "state", "id"),
+    Index("jobs_by_owner_and_state", "owner", "state", "id"),
     Index("jobs_in_line", "endpoint", "state", "owner", "id"),
     Index("jobs_by_lease", "state", "lease_until"),
+    Index("jobs_by_age", "state", "created_at"),
 )
 
 job_events = Table(
@@ -103,6 +104,7 @@ assets = Table(
     Column("name", String(255), primary_key=True),
     Column("sha256", String(64), nullable=False),
     Column("size", BigInteger, nullable=False),
+    Column("is_folder", Boolean, nullable=False),
     Column("family", String(32)),
     Column("native_size", Integer, nullable=False),
     Column("path", Text, nullable=False),

@@ -14,6 +14,7 @@ from pathlib import Path
 from cloudbrush.domain.errors import ModelFileError, NotFound
 from cloudbrush.domain.invocation import AssetRef
 from cloudbrush.stores.blobs import Blobs
+from cloudbrush.stores.digest import sha256_of, version_of
 
 CHUNK = 2**20  # bytes
 
@@ -29,7 +30,7 @@ class ModelCache:
         self._fetching: dict[str, threading.Lock] = {}
         self._sizes: OrderedDict[str, int] = OrderedDict()  # by use, oldest first
         self._in_use: Counter[str] = Counter()
-        self._verified: set[tuple[str, int]] = set()  # near files: sha256, mtime
+        self._verified: set[tuple[str, int]] = set()  # near files: sha256 and version on disk
 
     @contextmanager
     def holding(self, asset: AssetRef) -> Iterator[Path]:
@@ -50,10 +51,9 @@ class ModelCache:
         if not path.exists():
             raise NotFound(f"the file of {asset.kind} {asset.name!r} is gone", field=asset.kind.value)
         path = path.resolve()
-        version = (asset.sha256, path.stat().st_mtime_ns)
+        version = (asset.sha256, version_of(path))
         if version not in self._verified:
-            with path.open("rb") as file:
-                _check(asset, hashlib.file_digest(file, "sha256").hexdigest())
+            _check(asset, sha256_of(path))
             self._verified.add(version)
         return path
 

@@ -31,9 +31,10 @@ def upgrade() -> None:
         sa.Column("version", sa.Integer, nullable=False),
     )
     op.create_index("jobs_by_owner", "jobs", ["owner", "id"])
-    op.create_index("jobs_by_state", "jobs", ["state", "id"])
+    op.create_index("jobs_by_owner_and_state", "jobs", ["owner", "state", "id"])
     op.create_index("jobs_in_line", "jobs", ["endpoint", "state", "owner", "id"])
     op.create_index("jobs_by_lease", "jobs", ["state", "lease_until"])
+    op.create_index("jobs_by_age", "jobs", ["state", "created_at"])
     op.create_table(
         "job_events",
         sa.Column("job_id", sa.String(36), sa.ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
@@ -75,6 +76,7 @@ def upgrade() -> None:
         sa.Column("name", sa.String(255), primary_key=True),
         sa.Column("sha256", sa.String(64), nullable=False),
         sa.Column("size", sa.BigInteger, nullable=False),
+        sa.Column("is_folder", sa.Boolean, nullable=False),
         sa.Column("family", sa.String(32)),
         sa.Column("native_size", sa.Integer, nullable=False),
         sa.Column("path", sa.Text, nullable=False),

@@ -1,0 +1,97 @@
+"""The catalogue follows the model folders."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from cloudbrush.control import assets
+from cloudbrush.domain.asset import AssetKind
+from cloudbrush.stores.digest import sha256_of
+from tests.world import World
+
+CHECKPOINT = "Stable-diffusion"
+
+
+def checkpoint(path: Path, fill: float = 0.0, **metadata: str) -> Path:
+    """A file that looks like an SD1 checkpoint from outside."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    key = "cond_stage_model.transformer.text_model.final_layer_norm.weight"
+    other = "model.diffusion_model.input_blocks.0.0.weight"
+    save_file({key: np.full(4, fill), other: np.zeros((4, 4, 3, 3))}, path, metadata=metadata)
+    return path
+
+
+@pytest.fixture
+def folder(world: World, tmp_path: Path) -> Path:
+    object.__setattr__(world.plane, "models_dirs", (tmp_path / "models",))
+    return tmp_path / "models"
+
+
+def names(world: World, kind: AssetKind | None = None) -> list[str]:
+    assets.refresh(world.plane)
+    return [asset.name for asset in assets.find(world.plane, kind)]
+
+
+def test_files_are_found_in_their_folders_and_below(world: World, folder: Path) -> None:
+    checkpoint(folder / CHECKPOINT / "one.safetensors")
+    checkpoint(folder / CHECKPOINT / "mine" / "two.safetensors")
+    (folder / CHECKPOINT / "notes.txt").write_text("no model")
+    assert names(world) == ["one", "two"]
+
+
+def test_an_asset_tells_what_the_file_is(world: World, folder: Path) -> None:
+    path = checkpoint(folder / CHECKPOINT / "one.safetensors", **{"cloudbrush.native_size": "130"})
+    assets.refresh(world.plane)
+    (asset,) = assets.find(world.plane, AssetKind.CHECKPOINT)
+    assert (asset.sha256, asset.size) == (sha256_of(path), path.stat().st_size)
+    assert (asset.family, asset.native_size) == ("sd1", 128)
+    assert world.plane.stores.blobs.get(asset.key) == path.read_bytes()
+
+
+def test_a_removed_file_leaves_the_catalogue(world: World, folder: Path) -> None:
+    path = checkpoint(folder / CHECKPOINT / "one.safetensors")
+    assert names(world) == ["one"]
+    path.unlink()
+    assert names(world) == []
+
+
+def test_a_changed_file_is_read_again(world: World, folder: Path) -> None:
+    path = checkpoint(folder / CHECKPOINT / "one.safetensors")
+    assets.refresh(world.plane)
+    (before,) = assets.find(world.plane)
+    checkpoint(path, fill=1.0)
+    os.utime(path, ns=(1, 1))
+    assets.refresh(world.plane)
+    (after,) = assets.find(world.plane)
+    assert before.sha256 != after.sha256 == sha256_of(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x02pickle", b"<html>", b"\xff" * 64])
+def test_a_file_that_is_no_model_is_left_out(world: World, folder: Path, content: bytes) -> None:
+    checkpoint(folder / CHECKPOINT / "good.safetensors")
+    (folder / CHECKPOINT / "bad.safetensors").write_bytes(content)
+    assert names(world) == ["good"]
+
+
+def test_a_checkpoint_among_the_loras_is_left_out(world: World, folder: Path) -> None:
+    checkpoint(folder / "Lora" / "lost.safetensors")
+    assert names(world) == []
+
+
+def test_a_diffusers_folder_is_one_checkpoint(world: World, folder: Path) -> None:
+    model = folder / CHECKPOINT / "folder-model"
+    checkpoint(model / "unet" / "diffusion_pytorch_model.safetensors")
+    (model / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
+    object.__setattr__(world.plane.stores, "blobs", type(world.plane.stores.blobs)((folder / "b").as_uri()))
+    assets.refresh(world.plane)
+    (asset,) = assets.find(world.plane)
+    assert (asset.name, asset.is_folder, asset.sha256) == ("folder-model", True, sha256_of(model))
+    lent = world.plane.stores.blobs.local_path(asset.key)
+    assert lent is not None
+    assert lent.resolve() == model.resolve()
