@@ -20,9 +20,15 @@ class Settings(BaseSettings):
         default="127.0.0.1", description="address to listen on; there is no login yet: keep it local"
     )
     port: int = Field(default=7860, ge=0, le=65535, description="0 takes any free port")
+    host_names: tuple[str, ...] = Field(default=(), description="further names it answers to, as a JSON list")
     lease_seconds: float = Field(default=30, gt=0, description="silence that means a worker is lost")
     run_seconds: float = Field(default=15 * 60, gt=0, description="longest run of one attempt")
     queue_seconds: float = Field(default=6 * 3600, gt=0, description="longest wait in the queue")
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The names requests may use for this machine."""
+        return ("127.0.0.1", "localhost", self.host, *self.host_names)
 
     @property
     def database_url(self) -> str:

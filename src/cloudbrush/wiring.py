@@ -78,7 +78,7 @@ def control_plane(settings: Settings, *, endpoints: Container[str] = Everything(
             await local.close()
             database.close()
 
-    return create_app(plane, working())
+    return create_app(plane, working(), hosts=settings.hosts)
 
 
 def _stores(database: Database, blobs: Blobs) -> Stores:

@@ -17,5 +17,5 @@ async def http(world: World) -> AsyncIterator[httpx.AsyncClient]:
     """Requests to /api/v1."""
     app = create_app(world.plane, nullcontext())
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test/api/v1") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost/api/v1") as client:
         yield client

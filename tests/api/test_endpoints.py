@@ -58,6 +58,12 @@ async def test_models_are_listed_by_kind(http: httpx.AsyncClient, world: World) 
     assert (await http.get("/models", params={"kind": "brush"})).status_code == 422
 
 
+async def test_a_foreign_name_for_this_machine_gets_nothing(http: httpx.AsyncClient) -> None:
+    answer = await http.get("/jobs", headers={"Host": "evil.example"})
+    assert answer.status_code == 400
+    assert "jobs" not in answer.text
+
+
 async def test_health_and_readiness(http: httpx.AsyncClient) -> None:
     assert (await http.get("/health")).json()["status"] == "ok"
     assert (await http.get("/ready")).json()["status"] == "ok"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from cloudbrush import __version__
 from cloudbrush.api import endpoints, errors, health, jobs, models
 from cloudbrush.control.plane import ControlPlane
 
 PREFIX = "/api/v1"
+LOOPBACK = ("127.0.0.1", "localhost")
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     code: {"model": errors.Problem, "description": meaning}
     for code, meaning in {
@@ -23,8 +26,13 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def create_app(plane: ControlPlane, lifespan: AbstractAsyncContextManager[None]) -> FastAPI:
-    """The application over one control plane; `lifespan` runs its background work."""
+def create_app(
+    plane: ControlPlane, lifespan: AbstractAsyncContextManager[None], hosts: Sequence[str] = LOOPBACK
+) -> FastAPI:
+    """The application over one control plane; `lifespan` runs its background work.
+
+    It answers only to the names in `hosts`: a foreign page whose name is made to point here gets nothing.
+    """
     app = FastAPI(
         title="Cloudbrush",
         version=__version__,
@@ -35,6 +43,7 @@ def create_app(plane: ControlPlane, lifespan: AbstractAsyncContextManager[None])
         lifespan=lambda _app: lifespan,
     )
     app.state.plane = plane
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
     router = APIRouter(prefix=PREFIX, responses=PROBLEMS)
     for resource in (jobs, endpoints, models, health):
         router.include_router(resource.router)
