@@ -16,7 +16,7 @@ from cloudbrush.providers.fake import FakeProvider
 from cloudbrush.stores.base import AssetSource, Stores
 from cloudbrush.stores.blobs import Blobs
 from cloudbrush.stores.database import Database
-from cloudbrush.stores.sql import SqlAssets, SqlEndpoints, SqlEvents, SqlJobs, SqlQueue
+from cloudbrush.stores.sql import SqlAssets, SqlEndpoints, SqlEvents, SqlJobs, SqlQueue, SqlRequests
 from tests import builders
 from tests.builders import START, FakeClock
 from tests.world import World
@@ -32,6 +32,7 @@ def stores(tmp_path: Path) -> Iterator[Stores]:
     database = Database(f"sqlite:///{tmp_path / 'test.db'}")
     yield Stores(
         jobs=SqlJobs(database),
+        requests=SqlRequests(database),
         events=SqlEvents(database),
         queue=SqlQueue(database),
         endpoints=SqlEndpoints(database),

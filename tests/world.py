@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from cloudbrush.control.dispatch import Dispatcher
 from cloudbrush.control.plane import ControlPlane
@@ -30,6 +31,10 @@ class World:
         asked = Txt2Img(prompt=prompt, **changes)  # type: ignore[arg-type]
         return submit(self.plane, asked, owner=owner, endpoint="pocket")
 
+    def limit(self, **limits: timedelta) -> None:
+        """Make the plane's limits others."""
+        self.plane = replace(self.plane, limits=replace(self.plane.limits, **limits))
+
     def job(self, job_id: str) -> Job:
         return self.plane.stores.jobs.get(job_id)
 
@@ -50,6 +55,5 @@ class World:
         try:
             yield dispatcher
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            dispatcher.stop()
+            await task

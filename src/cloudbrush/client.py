@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
@@ -88,7 +89,7 @@ class Client:
         """One image of the job: its PNG bytes, infotext inside."""
         return await self._call("GET", f"/jobs/{job_id}/images/{index}")
 
-    async def events(self, job_id: str, after: int = 0) -> AsyncIterator[JobEvent]:
+    async def events(self, job_id: str, after: int = 0) -> AsyncGenerator[JobEvent]:
         """What happens to the job from number `after` on, as it happens, until it is finished.
 
         A broken connection is opened again where it broke.
@@ -96,17 +97,20 @@ class Client:
         seq = after
         while True:
             try:
-                async for event in self._stream(job_id, seq):
-                    seq = event.seq
-                    yield event
-                    if event.kind is EventKind.FINISHED:
-                        return
+                async with aclosing(self._stream(job_id, seq)) as stream:
+                    async for event in stream:
+                        seq = event.seq
+                        yield event
+                        if event.kind is EventKind.FINISHED:
+                            return
+                if (await self.job(job_id)).state.is_terminal:
+                    return  # its last event was before `after`
             except httpx.ReadTimeout:
                 continue  # silent for too long: ask again
             except (httpx.RemoteProtocolError, httpx.ReadError):
                 await self.job(job_id)  # raises Unavailable when the control plane is gone
 
-    async def _stream(self, job_id: str, seq: int) -> AsyncIterator[JobEvent]:
+    async def _stream(self, job_id: str, seq: int) -> AsyncGenerator[JobEvent]:
         headers = {"Last-Event-ID": str(seq)}
         timeout = httpx.Timeout(30.0, read=SILENCE)
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Container
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from cloudbrush.settings import Settings
 from cloudbrush.stores.base import Stores
 from cloudbrush.stores.blobs import Blobs
 from cloudbrush.stores.database import Database
-from cloudbrush.stores.sql import SqlAssets, SqlEndpoints, SqlEvents, SqlJobs, SqlQueue
+from cloudbrush.stores.sql import SqlAssets, SqlEndpoints, SqlEvents, SqlJobs, SqlQueue, SqlRequests
 
 BUILTIN_MODELS = Path(__file__).parent / "builtin"
 FIRST_ENDPOINTS = (
@@ -38,10 +38,10 @@ class Everything:
         return True
 
 
-def control_plane(settings: Settings, *, endpoints: Container[str] = Everything()) -> FastAPI:
+def control_plane(settings: Settings, *, endpoints: Container[str] | None) -> FastAPI:
     """A control plane with its REST application; its work begins and ends with the application's lifespan.
 
-    Only `endpoints` are brought up; with none of them it answers questions but runs no job.
+    Only `endpoints` are brought up; None answers questions, and runs and changes nothing.
     """
     for folder in assets.FOLDERS:
         (settings.models_dir / folder).mkdir(parents=True, exist_ok=True)
@@ -65,25 +65,34 @@ def control_plane(settings: Settings, *, endpoints: Container[str] = Everything(
     @asynccontextmanager
     async def working() -> AsyncIterator[None]:
         await to_thread.run_sync(assets.refresh, plane)
-        keeper = EndpointKeeper(plane, first=FIRST_ENDPOINTS, only=endpoints)
-        await keeper.start()
-        tasks = [asyncio.create_task(work.run()) for work in (keeper, Dispatcher(plane))]
-        try:
+        async with AsyncExitStack() as stack:
+            stack.callback(database.close)
+            stack.push_async_callback(local.close)
+            if endpoints is not None:
+                keeper = EndpointKeeper(plane, first=FIRST_ENDPOINTS, only=endpoints)
+                await keeper.start()
+                # Left in reverse: first the jobs are given back, then their workers end.
+                await stack.enter_async_context(_running(keeper))
+                await stack.enter_async_context(_running(Dispatcher(plane)))
             yield
-        finally:
-            for task in reversed(tasks):  # first the jobs are given back, then their workers end
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
-            await local.close()
-            database.close()
 
     return create_app(plane, working(), hosts=settings.hosts)
+
+
+@asynccontextmanager
+async def _running(work: EndpointKeeper | Dispatcher) -> AsyncIterator[None]:
+    task = asyncio.create_task(work.run())
+    try:
+        yield
+    finally:
+        work.stop()
+        await task
 
 
 def _stores(database: Database, blobs: Blobs) -> Stores:
     return Stores(
         jobs=SqlJobs(database),
+        requests=SqlRequests(database),
         events=SqlEvents(database),
         queue=SqlQueue(database),
         endpoints=SqlEndpoints(database),

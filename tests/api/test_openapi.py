@@ -42,7 +42,9 @@ def api(stores: Stores) -> schemathesis.BaseSchema:
         Endpoint(spec=spec, state=EndpointState.IN_SERVICE, created_at=START, changed_at=START)
     )
     submit(plane, Txt2Img(), owner="local", endpoint="pocket")
-    return schemathesis.openapi.from_asgi("/api/v1/openapi.json", create_app(plane, nullcontext(), hosts=["*"]))
+    return schemathesis.openapi.from_asgi(
+        "/api/v1/openapi.json", create_app(plane, nullcontext(), hosts=["*"])
+    )
 
 
 def test_every_answer_is_as_documented(api: schemathesis.BaseSchema) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,14 @@ def test_deleting_a_prefix_leaves_its_neighbours_and_what_is_kept(blobs: Blobs) 
     blobs.delete("jobs/a")
     assert blobs.keys("jobs") == ["jobs/ab/1/0.png"]
     blobs.delete("jobs/a")
+
+
+def test_deleting_at_once_is_deleting(blobs: Blobs) -> None:
+    for number in range(40):
+        blobs.put(f"jobs/a/1/{number}.png", b"x")
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: blobs.delete("jobs/a"), range(4)))
+    assert blobs.keys("jobs") == []
 
 
 def test_an_adopted_file_is_read_under_its_key(blobs: Blobs, tmp_path: Path) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +37,7 @@ class Place:
     provider: Provider
     blobs: Blobs
     asset: AssetRef
+    logs_dir: Path
 
     def invocation(self, **changes: Any) -> Invocation:
         generation = builders.generation(**{"steps": 2, **changes})
@@ -69,7 +68,7 @@ async def place(request: pytest.FixtureRequest, tmp_path: Path, stores: Stores) 
         provider: Any = FakeProvider(builders.paints_one_image)
     else:
         provider = LocalProvider(blobs_url=blobs.url, logs_dir=tmp_path / "logs")
-    place = Place(provider, blobs, asset)
+    place = Place(provider, blobs, asset, tmp_path / "logs")
     await provider.deploy(EndpointSpec(name="here"))
     await place.until("here", EndpointState.IN_SERVICE, instances=1)
     yield place
@@ -85,6 +84,7 @@ async def test_a_provider_in_service(place: Place) -> None:
     await attempts_run_side_by_side(place)
     await deploying_again_changes_nothing(place)
     await an_unknown_endpoint_is_not_found(place)
+    await a_deleted_endpoint_is_gone_with_its_workers(place)
 
 
 async def an_attempt_ends_with_its_result(place: Place) -> None:
@@ -126,7 +126,7 @@ async def an_unknown_endpoint_is_not_found(place: Place) -> None:
     await place.provider.delete("nowhere")
 
 
-async def test_a_deleted_endpoint_is_gone_with_its_workers(place: Place) -> None:
+async def a_deleted_endpoint_is_gone_with_its_workers(place: Place) -> None:
     workers = _workers()
     await place.provider.delete("here")
     with pytest.raises(NotFound):
@@ -135,42 +135,55 @@ async def test_a_deleted_endpoint_is_gone_with_its_workers(place: Place) -> None
 
 
 @pytest.mark.parametrize("place", ["local"], indirect=True)
-class TestLocal:
-    async def test_closing_the_stream_stops_the_attempt(self, place: Place) -> None:
-        long = place.invocation(steps=150, batch_count=100)
-        async with aclosing(place.provider.invoke("here", long)) as events:
-            async for event in events:
-                if isinstance(event, Progress):
-                    break
-        # A worker that went on would paint a hundred batches before this one could have the engine.
-        async with asyncio.timeout(START_LIMIT):
-            events_after = [event async for event in place.provider.invoke("here", place.invocation())]
-        assert isinstance(events_after[-1], Finished)
+async def test_local_workers_are_watched(place: Place) -> None:
+    """Again one deployment for all: what only processes can do wrong."""
+    await closing_the_stream_stops_the_attempt(place)
+    await a_worker_that_dies_is_replaced(place)
+    await a_worker_that_hangs_is_replaced(place)
 
-    async def test_a_worker_that_dies_is_noticed_and_restarted(self, place: Place) -> None:
-        (worker,) = _workers()
-        lost = False
-        try:
-            async for event in place.provider.invoke("here", place.invocation(steps=150)):
-                if isinstance(event, Progress):
-                    worker.send_signal(signal.SIGKILL)
-        except WorkerLost:
-            lost = True
-        assert lost
-        await place.until("here", EndpointState.IN_SERVICE, instances=1)
-        events = [event async for event in place.provider.invoke("here", place.invocation())]
-        assert isinstance(events[-1], Finished)
-        assert [other.pid for other in _workers()] != [worker.pid]
 
-    async def test_an_endpoint_scaled_to_zero_starts_a_worker_when_first_needed(self, place: Place) -> None:
-        before = len(_workers())
-        await place.provider.deploy(EndpointSpec(name="asleep", min_instances=0))
-        await place.until("asleep", EndpointState.IN_SERVICE)
-        assert len(_workers()) == before
-        events = [event async for event in place.provider.invoke("asleep", place.invocation())]
-        assert isinstance(events[-1], Finished)
-        assert len(_workers()) == before + 1
-        await place.provider.delete("asleep")
+async def closing_the_stream_stops_the_attempt(place: Place) -> None:
+    long = place.invocation(steps=150, batch_count=100)
+    async with aclosing(place.provider.invoke("here", long)) as events:
+        async for event in events:
+            if isinstance(event, Progress):
+                break
+    # A worker that went on would be busy for minutes; this one rests as soon as its step is over.
+    (worker,) = _workers()
+    async with asyncio.timeout(START_LIMIT):
+        while not await _rests(worker):
+            pass
+
+
+async def a_worker_that_dies_is_replaced(place: Place) -> None:
+    (worker,) = _workers()
+    with pytest.raises(WorkerLost, match="died"):
+        await _meddle(place, worker.kill)
+    events = [event async for event in place.provider.invoke("here", place.invocation())]
+    assert isinstance(events[-1], Finished)
+    assert worker not in _workers()
+
+
+async def a_worker_that_hangs_is_replaced(place: Place) -> None:
+    """Also: an endpoint that is scaled to zero starts a worker when first needed."""
+    before = set(_workers())
+    hasty = LocalProvider(blobs_url=place.blobs.url, logs_dir=place.logs_dir, silence=1.0)
+    other = Place(hasty, place.blobs, place.asset, place.logs_dir)
+    await hasty.deploy(EndpointSpec(name="here", min_instances=0))
+    assert (await hasty.describe("here")).state is EndpointState.IN_SERVICE
+    assert set(_workers()) == before
+    with pytest.raises(WorkerLost, match="silent"):
+        await _meddle(other, lambda: next(iter(set(_workers()) - before)).suspend())
+    await other.until("here", EndpointState.IN_SERVICE, instances=1)
+    await hasty.close()
+    assert set(_workers()) == before
+
+
+async def _meddle(place: Place, meddle: Callable[[], None]) -> None:
+    """Run a long attempt and meddle with it once it takes steps."""
+    async for event in place.provider.invoke("here", place.invocation(steps=150)):
+        if isinstance(event, Progress):
+            meddle()
 
 
 async def test_a_worker_that_cannot_start_fails_its_endpoint(
@@ -179,15 +192,22 @@ async def test_a_worker_that_cannot_start_fails_its_endpoint(
     monkeypatch.setattr("cloudbrush.providers.local.RESTART_PAUSE", 0.0)
     provider = LocalProvider(blobs_url="nonsense://", logs_dir=tmp_path)
     monkeypatch.setattr("sys.executable", "/bin/false")
-    with contextlib.suppress(TimeoutError):
-        await provider.deploy(EndpointSpec(name="broken"))
-        place = Place(provider, Blobs("memory:///"), None)  # type: ignore[arg-type]
-        await place.until("broken", EndpointState.FAILED)
+    await provider.deploy(EndpointSpec(name="broken"))
+    place = Place(provider, Blobs("memory:///"), None, tmp_path)  # type: ignore[arg-type]
+    await place.until("broken", EndpointState.FAILED)
     seen = await provider.describe("broken")
     assert seen.state is EndpointState.FAILED
     assert seen.failure_reason is not None
     assert "worker-broken-0.log" in seen.failure_reason
     await provider.close()
+
+
+async def _rests(worker: psutil.Process) -> bool:
+    """Whether the process used next to no processor time for a while."""
+    before = worker.cpu_times()
+    await asyncio.sleep(0.5)
+    after = worker.cpu_times()
+    return (after.user + after.system) - (before.user + before.system) < 0.1
 
 
 def _workers() -> list[psutil.Process]:

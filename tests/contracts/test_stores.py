@@ -16,7 +16,7 @@ from cloudbrush.domain.job import EventKind, Job, JobState, Problem
 from cloudbrush.stores.base import AssetSource, IdempotencyKey, JobFilter, Stores
 from cloudbrush.stores.blobs import Blobs
 from cloudbrush.stores.database import Database
-from cloudbrush.stores.sql import SqlAssets, SqlEndpoints, SqlEvents, SqlJobs, SqlQueue
+from cloudbrush.stores.sql import SqlAssets, SqlEndpoints, SqlEvents, SqlJobs, SqlQueue, SqlRequests
 from tests import builders
 from tests.builders import START
 
@@ -35,6 +35,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 def stores(database: Database) -> Stores:
     return Stores(
         jobs=SqlJobs(database),
+        requests=SqlRequests(database),
         events=SqlEvents(database),
         queue=SqlQueue(database),
         endpoints=SqlEndpoints(database),

@@ -79,6 +79,21 @@ def test_a_file_that_is_no_model_is_left_out(world: World, folder: Path, content
     assert names(world) == ["good"]
 
 
+def test_broken_links_and_strange_names_stop_nothing(world: World, folder: Path) -> None:
+    checkpoint(folder / CHECKPOINT / "good.safetensors")
+    (folder / CHECKPOINT / "dangling.safetensors").symlink_to(folder / "nowhere")
+    strange = os.fsencode(folder / CHECKPOINT) + b"/caf\xe9.safetensors"
+    Path(os.fsdecode(strange)).write_bytes((folder / CHECKPOINT / "good.safetensors").read_bytes())
+    assert names(world) == ["good"]
+
+
+def test_a_file_that_became_useless_leaves_the_catalogue(world: World, folder: Path) -> None:
+    path = checkpoint(folder / CHECKPOINT / "one.safetensors")
+    assert names(world) == ["one"]
+    path.write_bytes(b"broken")
+    assert names(world) == []
+
+
 def test_a_checkpoint_among_the_loras_is_left_out(world: World, folder: Path) -> None:
     checkpoint(folder / "Lora" / "lost.safetensors")
     assert names(world) == []

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cloudbrush.control import jobs
-from cloudbrush.domain.errors import GenerationFailed, NotFound, WorkerLost
+from cloudbrush.domain.errors import GenerationFailed, NotFound, Unavailable, WorkerLost
 from cloudbrush.domain.invocation import (
     Failed,
     Finished,
@@ -222,12 +222,12 @@ async def test_cancelling_twice_or_too_late_changes_nothing(world: World) -> Non
 async def test_a_silent_attempt_loses_its_lease_and_a_new_one_is_made(world: World) -> None:
     async def hangs_once(invocation: Invocation) -> AsyncGenerator[WorkerEvent]:
         if invocation.epoch == 1:
-            world.clock.pass_time(seconds=31)
-            world.plane.bells.ring("dispatch")
+            yield Heartbeat()
             await asyncio.Event().wait()
         async for event in builders.paints_one_image(invocation):
             yield event
 
+    world.limit(lease=timedelta(seconds=0.05))
     job = world.submit()
     async with world.dispatching(hangs_once):
         done = await world.until(job.id, JobState.SUCCEEDED)
@@ -235,9 +235,95 @@ async def test_a_silent_attempt_loses_its_lease_and_a_new_one_is_made(world: Wor
     assert "silent" in done.lost_attempts[0].detail
 
 
+async def test_a_clock_that_jumps_takes_no_lease_of_a_worker_that_speaks(world: World) -> None:
+    async def jumps(invocation: Invocation) -> AsyncGenerator[WorkerEvent]:
+        world.clock.pass_time(hours=1)
+        world.plane.bells.ring("dispatch")
+        await asyncio.sleep(0.05)
+        async for event in builders.paints_one_image(invocation):
+            yield event
+
+    job = world.submit()
+    async with world.dispatching(jumps):
+        done = await world.until(job.id, JobState.SUCCEEDED)
+    assert (done.epoch, done.lost_attempts) == (1, ())
+
+
+async def test_a_job_whose_worker_died_runs_alone_next_time(world: World) -> None:
+    together: list[set[str]] = []
+    running: set[str] = set()
+
+    async def poison_kills_its_worker(invocation: Invocation) -> AsyncGenerator[WorkerEvent]:
+        prompt = invocation.generation.prompt
+        running.add(prompt)
+        try:
+            await asyncio.sleep(0.02)
+            together.append(set(running))
+            if "poison" in running:
+                raise WorkerLost("the worker's process died")
+            async for event in builders.paints_one_image(invocation):
+                yield event
+        finally:
+            running.discard(prompt)
+
+    poison = world.submit("poison", owner="ann")
+    innocent = world.submit("innocent", owner="bob")
+    async with world.dispatching(poison_kills_its_worker):
+        await world.until(poison.id, JobState.FAILED)
+        spared = await world.until(innocent.id, JobState.SUCCEEDED)
+    assert len(spared.lost_attempts) <= 1
+    assert {"poison", "innocent"} not in together[2:]
+
+
+async def test_a_database_that_is_away_for_a_while_costs_no_job(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores = world.plane.stores
+    failures = {"append": 3, "change": 2, "overdue": 2}
+
+    def hiccup(store: object, name: str) -> None:
+        real = getattr(store, name)
+
+        def sometimes(*args: object, **kwargs: object) -> object:
+            if failures[name]:
+                failures[name] -= 1
+                raise Unavailable("the database does not answer")
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(store, name, sometimes)
+
+    monkeypatch.setattr("cloudbrush.control.attempt.COMMIT_PAUSE", 0.0)
+    job = world.submit()
+    hiccup(stores.events, "append")
+    hiccup(stores.jobs, "change")
+    hiccup(stores.queue, "overdue")
+    async with world.dispatching(builders.paints_one_image):
+        for _ in range(3):
+            world.plane.bells.ring("dispatch")
+            await asyncio.sleep(0.01)
+        done = await world.until(job.id, JobState.SUCCEEDED)
+    assert (done.epoch, done.lost_attempts) == (1, ())
+
+
+async def test_a_job_of_an_endpoint_that_is_gone_is_called_off(world: World) -> None:
+    job = world.submit()
+    world.plane.stores.endpoints.delete("pocket")
+    async with world.dispatching(builders.paints_one_image):
+        over = await world.until(job.id, JobState.CANCELLED)
+    assert over.problem is not None
+    assert over.problem.code == "endpoint_deleted"
+
+
+async def test_a_stream_asked_for_after_the_end_ends(world: World) -> None:
+    job = world.submit()
+    jobs.cancel(world.plane, job.id, owner="ann")
+    last = world.plane.stores.events.after(job.id, 0)[-1].seq
+    async with asyncio.timeout(DEADLINE):
+        assert [event async for event in jobs.events(world.plane, job.id, last)] == []
+
+
 async def test_a_job_that_runs_too_long_times_out(world: World) -> None:
-    limits = world.plane.limits
-    object.__setattr__(world.plane, "limits", type(limits)(run=timedelta(seconds=0.05)))
+    world.limit(run=timedelta(seconds=0.05))
     job = world.submit()
     async with world.dispatching(waits_for_ever):
         over = await world.until(job.id, JobState.TIMED_OUT)

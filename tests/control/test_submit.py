@@ -64,6 +64,15 @@ def test_an_endpoint_in_any_other_state_is_refused_and_nothing_is_stored(
     )
 
 
+def test_a_repeated_request_is_answered_also_when_the_endpoint_left_service(world: World) -> None:
+    asked = Txt2Img(prompt="a star")
+    first = submit(world.plane, asked, owner="ann", endpoint="pocket", idempotency_key="k")
+    endpoint = world.plane.stores.endpoints.get("pocket")
+    world.plane.stores.endpoints.change(endpoint.evolved(world.clock(), state=EndpointState.CREATING))
+    again = submit(world.plane, asked, owner="ann", endpoint="pocket", idempotency_key="k")
+    assert again.id == first.id
+
+
 def test_the_same_key_brings_the_same_job(world: World) -> None:
     asked = Txt2Img(prompt="a star")
     first, second = (

@@ -45,9 +45,7 @@ except SystemExit as end:
     assert end.code == 0
 """
     loaded = _modules_after(code)
-    assert loaded.isdisjoint(
-        {"torch", "gradio", "fastapi", "sqlalchemy", "httpx", "numpy", "PIL"}
-    )
+    assert loaded.isdisjoint({"torch", "gradio", "fastapi", "sqlalchemy", "httpx", "numpy", "PIL"})
 
 
 def test_the_readme_draws_the_tree_as_it_is() -> None:

@@ -7,10 +7,10 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from cloudbrush import __version__
 from cloudbrush.api import endpoints, errors, health, jobs, models
+from cloudbrush.api.guard import Guard
 from cloudbrush.control.plane import ControlPlane
 
 PREFIX = "/api/v1"
@@ -18,8 +18,11 @@ LOOPBACK = ("127.0.0.1", "localhost")
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     code: {"model": errors.Problem, "description": meaning}
     for code, meaning in {
+        400: "The request is broken, or names a host that is not known here.",
+        403: "A web page of another site tried to change something.",
         404: "There is no such thing, or it is not yours.",
         409: "The thing is not in a state that allows this.",
+        413: "The request is too large.",
         422: "A value was refused; `field` names it.",
         503: "A part Cloudbrush needs does not answer now.",
     }.items()
@@ -31,7 +34,7 @@ def create_app(
 ) -> FastAPI:
     """The application over one control plane; `lifespan` runs its background work.
 
-    It answers only to the names in `hosts`: a foreign page whose name is made to point here gets nothing.
+    It answers only to the names in `hosts`.
     """
     app = FastAPI(
         title="Cloudbrush",
@@ -43,7 +46,7 @@ def create_app(
         lifespan=lambda _app: lifespan,
     )
     app.state.plane = plane
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
+    app.add_middleware(Guard, hosts=hosts, limited_prefix=PREFIX)
     router = APIRouter(prefix=PREFIX, responses=PROBLEMS)
     for resource in (jobs, endpoints, models, health):
         router.include_router(resource.router)

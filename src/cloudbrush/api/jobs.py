@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Response
@@ -106,11 +107,12 @@ async def follow_job(
     last_event_id: Annotated[int, Header(ge=0, le=2**31)] = 0,
 ) -> AsyncIterator[ServerSentEvent]:
     """What happens to the job, as it happens, until it is finished; resumes after `Last-Event-ID`."""
-    async for event in control.events(plane, job.id, last_event_id):
-        if event is None:
-            yield ServerSentEvent(comment="waiting")
-        else:
-            yield ServerSentEvent(data=event, event=event.kind.value, id=str(event.seq))
+    async with aclosing(control.events(plane, job.id, last_event_id)) as events:
+        async for event in events:
+            if event is None:
+                yield ServerSentEvent(comment="waiting")
+            else:
+                yield ServerSentEvent(data=event, event=event.kind.value, id=str(event.seq))
 
 
 @router.get("/{job_id}/images/{index}", response_class=Response, responses=PNG)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from cloudbrush.domain.endpoint import THIS_MACHINE, EndpointState
 from cloudbrush.domain.errors import GenerationFailed
 from cloudbrush.domain.generation import Txt2Img
 from cloudbrush.domain.job import EventKind, Job, JobState, Problem
+from cloudbrush.wiring import Everything
 
 
 def txt2img(asked: dict[str, Any], *, output: Path, endpoint: str | None, data_dir: Path | None) -> None:
@@ -39,7 +41,7 @@ def save(job_id: str, *, output: Path, data_dir: Path | None) -> None:
     """Follow a job until it is finished and save its images."""
 
     async def run() -> None:
-        async with reached(settings(data_dir)) as client:
+        async with reached(settings(data_dir), endpoints=Everything()) as client:
             await _follow_and_save(client, await client.job(job_id), output)
 
     _run(run())
@@ -59,7 +61,7 @@ async def _follow_and_save(client: Client, job: Job, output: Path) -> None:
         TextColumn("steps"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as bar:
+    with _telling_how_to_go_on(job), Progress(*columns, console=console, transient=True) as bar:
         steps = job.generation.steps * job.generation.batch_count
         task = bar.add_task("waiting for a worker", total=steps)
         async for event in client.events(job.id):
@@ -68,6 +70,16 @@ async def _follow_and_save(client: Client, job: Job, output: Path) -> None:
             elif event.kind is EventKind.PROGRESS:
                 bar.update(task, completed=event.data["step"], total=event.data["steps"])
     await _save(client, await client.job(job.id), output)
+
+
+@contextmanager
+def _telling_how_to_go_on(job: Job) -> Iterator[None]:
+    try:
+        yield
+    except asyncio.CancelledError:  # Ctrl+C
+        console.print(f"The job is kept. Go on: cloudbrush jobs save {job.id}")
+        console.print(f"Call it off:         cloudbrush jobs cancel {job.id}")
+        raise
 
 
 async def _save(client: Client, job: Job, output: Path) -> None:

@@ -48,7 +48,7 @@ async def _serve(settings: Settings, *, studio: bool) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with hosted(settings, endpoints=Everything(), mount=mount) as url:
-        console.print(f"Studio and API: [bold]{url}[/]", soft_wrap=True)
+        console.print(f"Open [bold]{url}[/] and paint. Ctrl+C stops.", soft_wrap=True)
         telling = asyncio.create_task(_tell_endpoints(url))
         await stop.wait()
         telling.cancel()
@@ -72,17 +72,15 @@ async def _tell_endpoints(url: str) -> None:
         waiting = {endpoint.name for endpoint in await client.endpoints() if endpoint.spec.min_instances}
         with console.status(f"Starting endpoint {', '.join(sorted(waiting))} ..."):
             while waiting:
-                for name in sorted(waiting):
-                    state = (await client.endpoint(name)).state
-                    if state in (EndpointState.IN_SERVICE, EndpointState.FAILED):
-                        console.print(f"Endpoint [bold]{escape(name)}[/] is {state}")
-                        waiting.remove(name)
-                await asyncio.sleep(0.2)  # only until they are up; nobody is told faster by asking more
-    console.print(f"Open [bold]{url}[/] and paint. Ctrl+C stops.", soft_wrap=True)
+                for endpoint in await client.endpoints():
+                    if endpoint.name in waiting and endpoint.state is not EndpointState.CREATING:
+                        console.print(f"Endpoint [bold]{escape(endpoint.name)}[/] is {endpoint.state}")
+                        waiting.remove(endpoint.name)
+                await asyncio.sleep(0.2)  # only until they are up; an endpoint has no event stream
 
 
 @asynccontextmanager
-async def reached(settings: Settings, *, endpoints: Container[str] = frozenset()) -> AsyncIterator[Client]:
+async def reached(settings: Settings, *, endpoints: Container[str] | None = None) -> AsyncIterator[Client]:
     """A client of the control plane that has the data directory; hosted here for this long if none has."""
     try:
         async with (
@@ -99,7 +97,7 @@ async def reached(settings: Settings, *, endpoints: Container[str] = frozenset()
 async def hosted(
     settings: Settings,
     *,
-    endpoints: Container[str],
+    endpoints: Container[str] | None,
     mount: Callable[[FastAPI, str], FastAPI] = _nothing,
 ) -> AsyncIterator[str]:
     """The URL of a control plane that runs in this process for as long as the context lasts.
@@ -115,12 +113,12 @@ async def hosted(
         )
         server = Server(config)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
-        while not (server.started or serving.done()):
-            await asyncio.sleep(0.02)  # uvicorn announces this in no other way
-        if serving.done():
-            raise Unavailable("the control plane could not start", hint="The reason is printed above.")
-        address.write_text(json.dumps({"url": url}))
         try:
+            while not (server.started or serving.done()):
+                await asyncio.sleep(0.02)  # uvicorn announces this in no other way
+            if serving.done():
+                raise Unavailable("the control plane could not start", hint="The reason is printed above.")
+            address.write_text(json.dumps({"url": url}))
             yield url
         finally:
             address.unlink(missing_ok=True)

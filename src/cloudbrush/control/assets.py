@@ -35,23 +35,32 @@ def find(plane: ControlPlane, kind: AssetKind | None = None) -> list[ModelAsset]
 
 
 def refresh(plane: ControlPlane) -> None:
-    """Bring the catalogue up to date with the folders; a file is read and hashed only when it changed."""
-    known = {(source.asset.kind, source.asset.name): source for source in plane.stores.assets.all()}
-    found = {(kind, _name(path)): (kind, path) for kind, path in _files(plane.models_dirs)}
-    for kind, name in known.keys() - found.keys():
-        plane.stores.assets.delete(kind, name)
-    for place, (kind, path) in found.items():
-        modified = version_of(path)
-        source = known.get(place)
-        if source is None or (source.path, source.modified) != (path, modified):
+    """Bring the catalogue up to date with the folders; a file is read and hashed only when it changed.
+
+    What cannot be used is left out, and the log says why.
+    """
+    with plane.cataloguing:
+        known = {(source.asset.kind, source.asset.name): source for source in plane.stores.assets.all()}
+        found = {(kind, _name(path)): (kind, path) for kind, path in _files(plane.models_dirs)}
+        for place, (kind, path) in found.items():
             try:
-                source = AssetSource(_read(kind, path), path, modified)
-            except ModelFileError as error:
-                log.warning("model file left out", file=path.name, reason=error.detail)
-                continue
-            plane.stores.assets.put(source)
-            log.info("model found", kind=kind.value, name=_name(path))
-        plane.stores.blobs.adopt(source.asset.key, path)
+                source = _current(kind, path, known.get(place))
+                if source is not known.pop(place, None):
+                    plane.stores.assets.put(source)
+                    log.info("model found", kind=kind.value, name=source.asset.name)
+                plane.stores.blobs.adopt(source.asset.key, path)
+            except (ModelFileError, OSError, UnicodeError) as error:
+                log.warning("model left out", file=ascii(path.name), reason=str(error))
+        for kind, name in known:  # gone, or of no use any more
+            plane.stores.assets.delete(kind, name)
+
+
+def _current(kind: AssetKind, path: Path, known: AssetSource | None) -> AssetSource:
+    """What is known of the file, read again if it changed since."""
+    modified = version_of(path)
+    if known and (known.path, known.modified) == (path, modified):
+        return known
+    return AssetSource(_read(kind, path), path, modified)
 
 
 def _files(models_dirs: tuple[Path, ...]) -> Iterator[tuple[AssetKind, Path]]:

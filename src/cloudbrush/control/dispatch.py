@@ -4,34 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import aclosing, suppress
-from functools import partial
+from contextlib import suppress
 from typing import Any
 
 import structlog
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 
+from cloudbrush.control.attempt import Attempt
 from cloudbrush.control.bells import DISPATCH
-from cloudbrush.control.jobs import finished
+from cloudbrush.control.jobs import end
 from cloudbrush.control.plane import ControlPlane
-from cloudbrush.domain.asset import AssetKind
 from cloudbrush.domain.endpoint import Endpoint, EndpointState
-from cloudbrush.domain.errors import CloudbrushError, GenerationFailed, NotFound, Stale, WorkerLost
-from cloudbrush.domain.invocation import (
-    AssetRef,
-    Failed,
-    Finished,
-    Heartbeat,
-    ImagePainted,
-    Invocation,
-    Progress,
-    WorkerEvent,
-)
+from cloudbrush.domain.errors import NotFound, Stale, WorkerLost
 from cloudbrush.domain.job import EventKind, Job, JobState, Problem
 
 log = structlog.get_logger()
-SWEEP_INTERVAL = 5.0  # seconds between looks for lapsed leases when nothing rings
-PROGRESS_INTERVAL = 0.1  # seconds; faster steps are left out, each stored event is a write to disk
+LOOK_AGAIN = 5.0  # seconds between looks when nothing rings
+THREADS = 20  # for the store calls of dispatching alone, so that requests cannot starve it
 
 
 class Dispatcher:
@@ -39,53 +28,79 @@ class Dispatcher:
 
     def __init__(self, plane: ControlPlane) -> None:
         self._plane = plane
-        self._attempts: dict[str, asyncio.Task[None]] = {}  # by job id
-        self._endpoint_of: dict[str, str] = {}  # of the running attempts, by job id
+        self._attempts: dict[str, Attempt] = {}  # by job id
         self._warm: dict[str, str] = {}  # the checkpoint an endpoint used last
+        self._stopping = False
+        self._threads = CapacityLimiter(THREADS)
 
     @property
     def busy(self) -> bool:
         """Whether any attempt is running."""
         return bool(self._attempts)
 
+    def stop(self) -> None:
+        """Make `run` end soon; it gives running jobs back to the queue first."""
+        self._stopping = True
+        self._plane.bells.ring(DISPATCH)
+
     async def run(self) -> None:
-        """Dispatch until cancelled; then give running jobs back to the queue."""
-        await to_thread.run_sync(self._take_back_orphans)
+        """Dispatch until stopped. An error of one look is logged and the next look goes on."""
+        with self._plane.bells.listening(DISPATCH) as bell:
+            await self._survive(self._in_thread(self._take_back_orphans))
+            while not self._stopping:
+                await self._survive(self._step())
+                await bell.wait(LOOK_AGAIN)
+        await self._give_back()
+
+    async def _survive(self, work: Any) -> None:
         try:
-            with self._plane.bells.listening(DISPATCH) as bell:
-                while True:
-                    await self._step()
-                    await bell.wait(SWEEP_INTERVAL)
-        finally:
-            await self._stop()
+            await work
+        except Exception:
+            log.exception("dispatching stumbled; it goes on")
 
     async def _step(self) -> None:
-        """One look at everything: stop what was called off, take back what was lost, start what can start."""
-        await to_thread.run_sync(self._sweep)
+        """One look: take back what was lost, stop what no longer counts, start what can start."""
+        await self._in_thread(self._sweep)
         await self._stop_overtaken()
-        for endpoint in await to_thread.run_sync(self._plane.stores.endpoints.all):
+        for endpoint in await self._in_thread(self._plane.stores.endpoints.all):
             if endpoint.state is EndpointState.IN_SERVICE:
                 await self._fill(endpoint)
 
     async def _fill(self, endpoint: Endpoint) -> None:
         instances = max(endpoint.instances, 1 if endpoint.spec.min_instances == 0 else 0)
-        busy = sum(name == endpoint.name for name in self._endpoint_of.values())
-        for _ in range(instances * endpoint.spec.concurrency - busy):
-            job = await to_thread.run_sync(self._claim, endpoint.name)
+        room = instances * endpoint.spec.concurrency - len(self._running_at(endpoint.name))
+        for _ in range(room):
+            job = await self._in_thread(self._claim, endpoint.name)
             if job is None:
                 return
             self._plane.bells.ring(job.id)
-            attempt = asyncio.create_task(self._attempt(endpoint, job), name=f"attempt {job.id}")
-            self._attempts[job.id] = attempt
-            self._endpoint_of[job.id] = endpoint.name
-            attempt.add_done_callback(partial(self._forget, job.id))
+            self._begin(endpoint, job)
+
+    def _begin(self, endpoint: Endpoint, job: Job) -> None:
+        attempt = Attempt(self._plane, endpoint, job, self._threads)
+        self._attempts[job.id] = attempt
+        attempt.ended.add_done_callback(lambda _ended: self._forget(attempt))
+
+    def _forget(self, attempt: Attempt) -> None:
+        if self._attempts.get(attempt.job.id) is attempt:
+            del self._attempts[attempt.job.id]
+        self._warm[attempt.job.endpoint] = attempt.job.generation.checkpoint or ""
+        self._plane.bells.ring(DISPATCH)  # there is room again
+
+    def _running_at(self, endpoint: str) -> list[Attempt]:
+        return [attempt for attempt in self._attempts.values() if attempt.job.endpoint == endpoint]
 
     def _claim(self, endpoint: str) -> Job | None:
-        now = self._plane.now()
-        limits = self._plane.limits
+        now, limits = self._plane.now(), self._plane.limits
+        neighbours = self._running_at(endpoint)
+        if any(attempt.job.lost_attempts for attempt in neighbours):
+            return None
 
-        def choose(heads: Sequence[Job]) -> Job:
+        def choose(heads: Sequence[Job]) -> Job | None:
             first = heads[0]
+            if first.lost_attempts:
+                # Whatever killed a worker runs alone next time, and takes no neighbour down with it.
+                return None if neighbours else first
             if now - first.created_at > limits.patience:
                 return first
             warm = self._warm.get(endpoint)
@@ -93,101 +108,30 @@ class Dispatcher:
 
         return self._plane.stores.queue.claim(endpoint, now, now + limits.lease, choose)
 
-    def _forget(self, job_id: str, _attempt: asyncio.Task[None]) -> None:
-        self._attempts.pop(job_id, None)
-        self._endpoint_of.pop(job_id, None)
-        self._plane.bells.ring(DISPATCH)  # there is room again
-
-    async def _attempt(self, endpoint: Endpoint, job: Job) -> None:
-        """Run one attempt and commit how it ended."""
-        try:
-            try:
-                async with asyncio.timeout(self._plane.limits.run.total_seconds()):
-                    last = await self._follow(endpoint, job)
-            except TimeoutError:
-                last = await self._timed_out(job)
-            except WorkerLost as error:
-                last = job.attempt_lost(self._plane.now(), Problem(**error.as_dict()))
-            except CloudbrushError as error:
-                last = job.ended(JobState.FAILED, self._plane.now(), problem=Problem(**error.as_dict()))
-            await to_thread.run_sync(self._commit, last)
-        except Exception:
-            # Never let one job end the dispatcher; its lease lapses and another attempt is made.
-            log.exception("attempt broke", job=job.id, epoch=job.epoch)
-
-    async def _follow(self, endpoint: Endpoint, job: Job) -> Job:
-        """Invoke the worker, record what it says, and return the job as it ended."""
-        invocation = await to_thread.run_sync(self._invocation, job)
-        provider = self._plane.providers[endpoint.spec.provider]
-        notes = _Notes(self._plane, job)
-        async with aclosing(provider.invoke(endpoint.name, invocation)) as events:
-            async for event in events:
-                match event:
-                    case Finished(images=images):
-                        self._warm[endpoint.name] = job.generation.checkpoint or ""
-                        return job.succeeded(self._plane.now(), images)
-                    case Failed():
-                        problem = Problem(**event.model_dump(exclude={"kind"}))
-                        return job.ended(JobState.FAILED, self._plane.now(), problem=problem)
-                    case _:
-                        await notes.take(event)
-        raise WorkerLost("the worker ended the conversation without a result")
-
-    async def _timed_out(self, job: Job) -> Job:
-        minutes = self._plane.limits.run.total_seconds() / 60
-        problem = Problem(
-            code="timed_out",
-            detail=f"it ran longer than the allowed {minutes:g} minutes",
-            hint="Try fewer steps, a smaller size or batch, or a faster endpoint.",
-        )
-        return job.ended(JobState.TIMED_OUT, self._plane.now(), problem=problem)
-
-    def _invocation(self, job: Job) -> Invocation:
-        name = job.generation.checkpoint or ""
-        try:
-            asset = self._plane.stores.assets.get(AssetKind.CHECKPOINT, name)
-        except NotFound as error:
-            raise GenerationFailed(
-                f"checkpoint {name!r} is no longer there", field="checkpoint", hint="Choose another."
-            ) from error
-        ref = AssetRef(kind=asset.kind, name=asset.name, sha256=asset.sha256, size=asset.size, key=asset.key)
-        return Invocation(job_id=job.id, epoch=job.epoch, generation=job.generation, assets=(ref,))
-
-    def _commit(self, job: Job) -> None:
-        """Store how an attempt ended, unless it no longer counts."""
-        happening: tuple[EventKind, dict[str, Any]] = (
-            finished(job)
-            if job.state.is_terminal
-            else (EventKind.QUEUED, {"lost": job.lost_attempts[-1].detail if job.lost_attempts else None})
-        )
-        stores = self._plane.stores
-        with suppress(Stale, NotFound):
-            stores.jobs.change(job, happening, at=self._plane.now())
-            self._plane.bells.ring(job.id)
-        self._drop_leftovers(job.id)
-        self._plane.bells.ring(DISPATCH)
-
-    def _drop_leftovers(self, job_id: str) -> None:
-        """Delete the images nobody refers to once the job has ended or is gone."""
-        stores = self._plane.stores
-        kept: frozenset[str] = frozenset()
-        with suppress(NotFound):
-            job = stores.jobs.get(job_id)
-            if not job.state.is_terminal:
-                return
-            kept = frozenset(image.key for image in job.images)
-        stores.blobs.delete(f"jobs/{job_id}", keep=kept)
+    async def _stop_overtaken(self) -> None:
+        """Stop attempts whose job was called off, deleted or taken back while they ran."""
+        running = {(job.id, job.epoch) for job in await self._in_thread(self._plane.stores.queue.running)}
+        overtaken = [
+            attempt
+            for attempt in self._attempts.values()
+            if (attempt.job.id, attempt.job.epoch) not in running
+        ]
+        for attempt in overtaken:
+            attempt.stop()
 
     def _sweep(self) -> None:
-        """Take back jobs whose worker went silent, and end those that waited too long."""
-        now = self._plane.now()
-        for job in self._plane.stores.queue.overdue(now, now - self._plane.limits.queue):
+        """Take back jobs nobody runs, and end those that waited too long or whose endpoint is gone."""
+        now, queue = self._plane.now(), self._plane.stores.queue
+        for job in queue.overdue(now, now - self._plane.limits.queue):
             if job.state is JobState.QUEUED:
                 problem = Problem(code="expired", detail="it waited in the queue longer than allowed")
-                self._commit(job.ended(JobState.EXPIRED, now, problem=problem))
-            else:
+                end(self._plane, job.ended(JobState.EXPIRED, now, problem=problem))
+            elif job.id not in self._attempts:  # one that runs here is judged by its worker's words
                 lapsed = Problem(code=WorkerLost.code, detail="the worker went silent and lost its lease")
-                self._commit(job.attempt_lost(now, lapsed))
+                self._take_back(job.attempt_lost(now, lapsed), lapsed.detail)
+        for job in queue.stranded():
+            problem = Problem(code="endpoint_deleted", detail=f"its endpoint {job.endpoint!r} was deleted")
+            end(self._plane, job.ended(JobState.CANCELLED, now, problem=problem))
 
     def _take_back_orphans(self) -> None:
         """Give jobs back to the queue whose workers ended with the control plane before this one.
@@ -195,64 +139,32 @@ class Dispatcher:
         Only one control plane has this data, so a lease held now is held by nobody.
         """
         stores = self._plane.stores
-        mortal = {
+        surviving = {
             endpoint.name
             for endpoint in stores.endpoints.all()
-            if not self._plane.providers[endpoint.spec.provider].capabilities.outlives_control_plane
+            if (provider := self._plane.providers.get(endpoint.spec.provider))
+            and provider.capabilities.outlives_control_plane
         }
         for job in stores.queue.running():
-            if job.endpoint in mortal:
-                self._commit(job.released())
+            if job.endpoint not in surviving:
+                self._take_back(job.released(), "the control plane was restarted")
 
-    async def _stop_overtaken(self) -> None:
-        """Stop attempts whose job was called off, deleted or taken back while they ran."""
-        running = {job.id for job in await to_thread.run_sync(self._plane.stores.queue.running)}
-        for job_id in self._attempts.keys() - running:
-            if attempt := self._attempts.get(job_id):
-                attempt.cancel()  # one that is just committing is past the point where this matters
-                await asyncio.wait({attempt})
-                await to_thread.run_sync(self._drop_leftovers, job_id)
+    def _take_back(self, job: Job, reason: str) -> None:
+        if job.state.is_terminal:
+            end(self._plane, job)
+            return
+        with suppress(Stale, NotFound):
+            happening = (EventKind.QUEUED, {"again": reason})
+            self._plane.stores.jobs.change(job, happening, at=self._plane.now())
+            self._plane.bells.ring(job.id)
 
-    async def _stop(self) -> None:
-        """Stop every attempt and give its job back, so that the next control plane starts it at once."""
-        attempts = dict(self._attempts)
-        for attempt in attempts.values():
-            attempt.cancel()
-        await asyncio.gather(*attempts.values(), return_exceptions=True)
-        await to_thread.run_sync(self._take_back_orphans)
+    async def _give_back(self) -> None:
+        """Stop every attempt and return its job, so that the next control plane starts it at once."""
+        attempts = list(self._attempts.values())
+        for attempt in attempts:
+            attempt.stop()
+        await asyncio.gather(*(attempt.ended for attempt in attempts), return_exceptions=True)
+        await self._survive(self._in_thread(self._take_back_orphans))
 
-
-class _Notes:
-    """Records what a worker says during one attempt, renewing the lease as it goes."""
-
-    def __init__(self, plane: ControlPlane, job: Job) -> None:
-        self._plane = plane
-        self._job = job
-        self._clock = asyncio.get_running_loop().time
-        self._renewed = self._clock()
-        self._progress_noted = 0.0
-
-    async def take(self, event: WorkerEvent) -> None:
-        """Store the event if it is news, and renew the lease now and then."""
-        if self._clock() - self._renewed > self._plane.limits.lease.total_seconds() / 6:
-            await to_thread.run_sync(self._renew)
-            self._renewed = self._clock()
-        match event:
-            case Heartbeat():
-                return
-            case ImagePainted(image=image):
-                await self._note(EventKind.IMAGE, image.model_dump(mode="json"))
-            case Progress(step=step, steps=steps, preview=preview):
-                due = self._clock() - self._progress_noted > PROGRESS_INTERVAL
-                if due or preview or step == steps:
-                    self._progress_noted = self._clock()
-                    await self._note(EventKind.PROGRESS, {"step": step, "steps": steps, "preview": preview})
-
-    def _renew(self) -> None:
-        lease_until = self._plane.now() + self._plane.limits.lease
-        self._plane.stores.queue.renew(self._job.id, self._job.epoch, lease_until)
-
-    async def _note(self, kind: EventKind, data: dict[str, Any]) -> None:
-        append = self._plane.stores.events.append
-        if await to_thread.run_sync(append, self._job.id, self._job.epoch, (kind, data), self._plane.now()):
-            self._plane.bells.ring(self._job.id)
+    async def _in_thread(self, call: Any, *args: Any) -> Any:
+        return await to_thread.run_sync(call, *args, limiter=self._threads)

@@ -10,10 +10,10 @@ import structlog
 from anyio import to_thread
 
 from cloudbrush.control.bells import DISPATCH
-from cloudbrush.control.jobs import finished
+from cloudbrush.control.jobs import end
 from cloudbrush.control.plane import ControlPlane
-from cloudbrush.domain.endpoint import Endpoint, EndpointSpec, EndpointState
-from cloudbrush.domain.errors import Conflict, InvalidInput, NotFound, Stale
+from cloudbrush.domain.endpoint import THIS_MACHINE, Endpoint, EndpointSpec, EndpointState
+from cloudbrush.domain.errors import CloudbrushError, Conflict, InvalidInput, NotFound, Stale
 from cloudbrush.domain.job import JobState, Problem
 from cloudbrush.providers.base import Observed, Provider
 from cloudbrush.stores.base import JobFilter
@@ -30,11 +30,21 @@ async def deploy(plane: ControlPlane, spec: EndpointSpec) -> Endpoint:
     provider = _provider(plane, spec)
     endpoint = await to_thread.run_sync(plane.stores.endpoints.add, _new(plane, spec))
     await provider.deploy(spec)
+    try:
+        await to_thread.run_sync(plane.stores.endpoints.get, spec.name)
+    except NotFound:  # deleted before it was up
+        await provider.delete(spec.name)
+        raise
     return endpoint
 
 
 async def delete(plane: ControlPlane, name: str) -> Endpoint:
-    """Begin to take an endpoint down; its unfinished jobs are cancelled, and say why. Raises `NotFound`."""
+    """Begin to take an endpoint down; its unfinished jobs are cancelled, and say why.
+
+    Raises `NotFound`, and `Conflict` for the one that jobs without an endpoint need.
+    """
+    if name == THIS_MACHINE:
+        raise Conflict(f"{name!r} cannot be deleted: jobs that choose no endpoint run there", field="name")
     endpoint = await to_thread.run_sync(plane.stores.endpoints.get, name)
     if endpoint.state is not EndpointState.DELETING:
         endpoint = await to_thread.run_sync(_mark_deleting, plane, endpoint)
@@ -47,33 +57,49 @@ class EndpointKeeper:
     """Brings stored endpoints up after a restart, writes down what providers see, finishes deletions."""
 
     def __init__(self, plane: ControlPlane, first: Sequence[EndpointSpec], only: Container[str]) -> None:
-        """`first` are the endpoints that a new data directory starts with; those in `only` are brought up."""
+        """`first` are what a data directory without endpoints starts with; those in `only` are brought up."""
         self._plane = plane
         self._first = first
         self._only = only
+        self._stopping = False
         self._retiring: dict[str, asyncio.Task[None]] = {}  # by endpoint name
 
     async def start(self) -> None:
         """Bring up what is stored; when this returns, no stored state is a leftover of an earlier run."""
         for provider in self._plane.providers.values():
             provider.watch(lambda _name: self._plane.bells.ring(PROVIDERS))
-        known = {endpoint.name for endpoint in await to_thread.run_sync(self._plane.stores.endpoints.all)}
-        for spec in self._first:
-            if spec.name not in known:
-                await to_thread.run_sync(self._plane.stores.endpoints.add, _new(self._plane, spec))
-        for endpoint in await to_thread.run_sync(self._plane.stores.endpoints.all):
+        stores = self._plane.stores
+        if not await to_thread.run_sync(stores.endpoints.all):
+            for spec in self._first:
+                await to_thread.run_sync(stores.endpoints.add, _new(self._plane, spec))
+        for endpoint in await to_thread.run_sync(stores.endpoints.all):
             if endpoint.state is not EndpointState.DELETING:
                 await to_thread.run_sync(self._write_down, endpoint, Observed(EndpointState.CREATING))
                 if endpoint.name in self._only:
-                    await _provider(self._plane, endpoint.spec).deploy(endpoint.spec)
+                    await self._bring_up(endpoint)
         await self._look()
 
+    def stop(self) -> None:
+        """Make `run` end soon."""
+        self._stopping = True
+        self._plane.bells.ring(PROVIDERS)
+
     async def run(self) -> None:
-        """Keep watch until cancelled."""
+        """Keep watch until stopped. An error of one look is logged and the next look goes on."""
         with self._plane.bells.listening(PROVIDERS) as bell:
-            while True:
-                await self._look()
+            while not self._stopping:
+                try:
+                    await self._look()
+                except Exception:
+                    log.exception("watching endpoints stumbled; it goes on")
                 await bell.wait(LOOK_AGAIN)
+
+    async def _bring_up(self, endpoint: Endpoint) -> None:
+        try:
+            await _provider(self._plane, endpoint.spec).deploy(endpoint.spec)
+        except CloudbrushError as error:
+            failed = Observed(EndpointState.FAILED, failure_reason=error.detail)
+            await to_thread.run_sync(self._write_down, endpoint, failed)
 
     async def _look(self) -> None:
         for endpoint in await to_thread.run_sync(self._plane.stores.endpoints.all):
@@ -81,7 +107,7 @@ class EndpointKeeper:
                 if endpoint.name not in self._retiring:
                     self._retiring[endpoint.name] = asyncio.create_task(self._retire(endpoint))
                 continue
-            with suppress(NotFound):
+            with suppress(NotFound, InvalidInput):  # not brought up here, or its provider is not here
                 observed = await _provider(self._plane, endpoint.spec).describe(endpoint.name)
                 await to_thread.run_sync(self._write_down, endpoint, observed)
 
@@ -95,13 +121,14 @@ class EndpointKeeper:
             del self._retiring[endpoint.name]
 
     def _write_down(self, endpoint: Endpoint, observed: Observed) -> None:
+        endpoint = self._plane.stores.endpoints.get(endpoint.name)
         seen = endpoint.evolved(
             self._plane.now(),
             state=observed.state,
             instances=observed.instances,
             failure_reason=observed.failure_reason,
         )
-        if seen == endpoint:
+        if seen == endpoint or endpoint.state is EndpointState.DELETING:
             return
         with suppress(Stale):  # changed meanwhile; the next look is right
             self._plane.stores.endpoints.change(seen)
@@ -148,8 +175,4 @@ def _call_off_jobs(plane: ControlPlane, endpoint: str) -> None:
     which = JobFilter(endpoint=endpoint, states=UNFINISHED)
     while jobs := plane.stores.jobs.find(which, PAGE).jobs:
         for job in jobs:
-            cancelled = job.ended(JobState.CANCELLED, plane.now(), problem=problem)
-            with suppress(Stale, NotFound):  # it moved on; the next round sees it as it is
-                plane.stores.jobs.change(cancelled, finished(cancelled), at=plane.now())
-                plane.bells.ring(job.id)
-    plane.bells.ring(DISPATCH)
+            end(plane, job.ended(JobState.CANCELLED, plane.now(), problem=problem))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import suppress
 from dataclasses import replace
 
 from anyio import to_thread
@@ -37,14 +38,33 @@ def cancel(plane: ControlPlane, job_id: str, *, owner: str) -> Job:
         job = get(plane, job_id, owner=owner)
         if job.state.is_terminal:
             return job
-        cancelled = job.ended(JobState.CANCELLED, plane.now())
-        try:
-            stored = plane.stores.jobs.change(cancelled, finished(cancelled), at=plane.now())
-        except Stale:
-            continue  # it moved on in between; look at it as it is now
-        plane.bells.ring(job_id)
-        plane.bells.ring(DISPATCH)
-        return stored
+        if ended := end(plane, job.ended(JobState.CANCELLED, plane.now())):
+            return ended
+        # It moved on in between: look at it as it is now.
+
+
+def end(plane: ControlPlane, job: Job) -> Job | None:
+    """Store a job that reached a terminal state, and tell; None when it moved on or went away meanwhile."""
+    problem = job.problem.model_dump() if job.problem else None
+    happening = (EventKind.FINISHED, {"state": job.state.value, "problem": problem})
+    try:
+        ended = plane.stores.jobs.change(job, happening, at=plane.now())
+    except (Stale, NotFound):
+        return None
+    plane.bells.ring(job.id)
+    plane.bells.ring(DISPATCH)
+    return ended
+
+
+def drop_leftovers(plane: ControlPlane, job_id: str) -> None:
+    """Delete the images nobody refers to once the job has ended or is gone."""
+    kept: frozenset[str] = frozenset()
+    with suppress(NotFound):
+        job = plane.stores.jobs.get(job_id)
+        if not job.state.is_terminal:
+            return
+        kept = frozenset(image.key for image in job.images)
+    plane.stores.blobs.delete(f"jobs/{job_id}", keep=kept)
 
 
 def delete(plane: ControlPlane, job_id: str, *, owner: str) -> None:
@@ -68,22 +88,23 @@ def image(plane: ControlPlane, job_id: str, index: int, *, owner: str) -> bytes:
     raise NotFound(f"job {job_id} has no image {index}", field="index")
 
 
-async def events(plane: ControlPlane, job_id: str, after: int) -> AsyncIterator[JobEvent | None]:
+async def events(plane: ControlPlane, job_id: str, after: int) -> AsyncGenerator[JobEvent | None]:
     """What happens to the job from number `after` on, until it is finished; None as a sign of life."""
     seq = after
     with plane.bells.listening(job_id) as bell:
         while True:
+            over = await to_thread.run_sync(_is_over, plane, job_id)  # before the look, which then sees all
             for event in await to_thread.run_sync(plane.stores.events.after, job_id, seq):
                 seq = event.seq
                 yield event
-                if event.kind is EventKind.FINISHED:
-                    return
+            if over:
+                return
             if not await bell.wait(LOOK_AGAIN):
                 yield None
-                await to_thread.run_sync(plane.stores.jobs.get, job_id)  # raises once it is deleted
 
 
-def finished(job: Job) -> tuple[EventKind, dict[str, object]]:
-    """The last event of a job that ended."""
-    problem = job.problem.model_dump() if job.problem else None
-    return EventKind.FINISHED, {"state": job.state.value, "problem": problem}
+def _is_over(plane: ControlPlane, job_id: str) -> bool:
+    try:
+        return plane.stores.jobs.get(job_id).state.is_terminal
+    except NotFound:
+        return True

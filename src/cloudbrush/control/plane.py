@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Lock
 
 import uuid6
 
@@ -47,6 +48,7 @@ class ControlPlane:
     models_dirs: tuple[Path, ...] = ()  # folders of model files, in the WebUI's layout
     limits: Limits = Limits()
     bells: Bells = field(default_factory=Bells)
+    cataloguing: Lock = field(default_factory=Lock)  # one at a time reads the model folders
     now: Callable[[], datetime] = _now
     new_id: Callable[[], str] = _new_id
     new_seed: Callable[[], int] = _new_seed

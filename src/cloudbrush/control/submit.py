@@ -24,7 +24,9 @@ def submit(
 ) -> Job:
     """Queue a generation. Raises `EndpointNotReady`, `UnknownModel`, `IdempotencyMismatch`, `NotFound`."""
     place = endpoint or THIS_MACHINE
-    key = idempotency_key and IdempotencyKey(idempotency_key, _digest(generation, place))
+    key = IdempotencyKey(idempotency_key, _digest(generation, place)) if idempotency_key else None
+    if key and (earlier := plane.stores.requests.earlier(owner, key)):
+        return earlier
     require_in_service(plane, place)
     checkpoint = _checkpoint(plane, generation.checkpoint)
     # A seed for each image of the job must fit: seed + k, k < image_count.
@@ -38,7 +40,7 @@ def submit(
         ),
         created_at=plane.now(),
     )
-    stored = plane.stores.jobs.add(job, (EventKind.QUEUED, {}), key or None)
+    stored = plane.stores.jobs.add(job, (EventKind.QUEUED, {}), key)
     plane.bells.ring(DISPATCH)
     return stored
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
@@ -32,6 +33,7 @@ STOP_LIMIT = 25.0  # seconds a worker may take to finish after SIGTERM
 MAX_FAILED_STARTS = 3  # in a row, before the endpoint is Failed
 PING_INTERVAL = 0.1  # seconds between looks at a worker that is starting
 RESTART_PAUSE = 0.5  # seconds, so that a worker that cannot start does not spin
+STABLE = 2.0  # seconds; a worker that lives shorter counts as one that could not start
 
 
 @dataclass
@@ -52,6 +54,7 @@ class _Fleet:
     workers: list[_Worker] = field(default_factory=list)  # those that answer
     keepers: list[asyncio.Task[None]] = field(default_factory=list)  # one per wanted instance
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    given_up: int = 0  # keepers whose worker cannot be started
     failure_reason: str | None = None
     was_up: bool = False
 
@@ -173,17 +176,20 @@ class LocalProvider:
         while failed_starts < MAX_FAILED_STARTS:
             try:
                 async with self._worker(fleet, slot) as worker:
-                    failed_starts = 0
                     await self._announce(fleet, joined=worker)
+                    started = time.monotonic()
                     try:
                         await worker.process.wait()
                     finally:
                         await self._withdraw(fleet, worker)
+                failed_starts = 0 if time.monotonic() - started > STABLE else failed_starts + 1
             except WorkerLost:
                 failed_starts += 1
-                await asyncio.sleep(RESTART_PAUSE)
-        log = self._log(fleet, slot).name
-        fleet.failure_reason = f"its worker failed to start {MAX_FAILED_STARTS} times; see logs/{log}"
+            await asyncio.sleep(RESTART_PAUSE if failed_starts else 0)
+        fleet.given_up += 1
+        if fleet.given_up == fleet.wanted:
+            log = self._log(fleet, slot).name
+            fleet.failure_reason = f"its worker failed {MAX_FAILED_STARTS} times in a row; see logs/{log}"
         await self._announce(fleet)
 
     async def _withdraw(self, fleet: _Fleet, worker: _Worker) -> None:
@@ -203,7 +209,10 @@ class LocalProvider:
     @asynccontextmanager
     async def _worker(self, fleet: _Fleet, slot: int) -> AsyncIterator[_Worker]:
         """A worker process that answers /ping; it is gone when the context ends. Raises `WorkerLost`."""
-        process = await self._start(self._log(fleet, slot))
+        try:
+            process = await self._start(self._log(fleet, slot))
+        except OSError as error:
+            raise WorkerLost(f"the worker's process cannot be started: {error.strerror}") from error
         try:
             async with asyncio.timeout(START_LIMIT):
                 url = await _announced_url(process)
@@ -247,9 +256,10 @@ async def _announced_url(process: Process) -> str:
     """The address a worker prints as its first line, as JSON."""
     assert process.stdout is not None
     line = await process.stdout.readline()
-    if not line:
-        raise WorkerLost("the worker ended while starting")
-    return str(json.loads(line)["url"])
+    try:
+        return str(json.loads(line)["url"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise WorkerLost("the worker ended while starting, or did not tell its address") from error
 
 
 async def _stop(process: Process) -> None:

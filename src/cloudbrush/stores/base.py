@@ -21,6 +21,10 @@ Happening = tuple[EventKind, dict[str, Any]]
 """An event before the store gives it its number and time."""
 
 
+Choose = Callable[[Sequence[Job]], Job | None]
+"""Picks from each owner's oldest queued job, owners in the order they were last served."""
+
+
 @dataclass(frozen=True)
 class IdempotencyKey:
     """A client's promise that requests under one key are the same request."""
@@ -64,6 +68,13 @@ class Jobs(Protocol):
         """Forget the job and its events; nothing happens when it is gone already."""
 
 
+class Requests(Protocol):
+    """What was asked under an idempotency key."""
+
+    def earlier(self, owner: str, idempotency: IdempotencyKey) -> Job | None:
+        """The job the owner's key made. Raises `IdempotencyMismatch` when that was another request."""
+
+
 class Events(Protocol):
     """What happened to a job, in order."""
 
@@ -80,19 +91,17 @@ class Events(Protocol):
 class Queue(Protocol):
     """Who is served next, and who holds what for how long."""
 
-    def claim(
-        self, endpoint: str, now: datetime, lease_until: datetime, choose: Callable[[Sequence[Job]], Job]
-    ) -> Job | None:
-        """Lease one queued job of the endpoint, None when there is none.
-
-        `choose` picks from each owner's oldest job, owners in the order they were last served.
-        """
+    def claim(self, endpoint: str, now: datetime, lease_until: datetime, choose: Choose) -> Job | None:
+        """Lease one queued job of the endpoint; None when there is none, or none is chosen."""
 
     def renew(self, job_id: str, epoch: int, lease_until: datetime) -> bool:
         """Extend a lease; False when the attempt no longer counts."""
 
     def running(self) -> list[Job]:
         """Every job that is running."""
+
+    def stranded(self) -> list[Job]:
+        """Unfinished jobs of endpoints that do not exist."""
 
     def overdue(self, now: datetime, queued_before: datetime) -> list[Job]:
         """Running jobs whose lease ran out, and queued ones created before `queued_before`."""
@@ -147,6 +156,7 @@ class Stores:
     """Everything the control plane remembers with."""
 
     jobs: Jobs
+    requests: Requests
     events: Events
     queue: Queue
     endpoints: Endpoints

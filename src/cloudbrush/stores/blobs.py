@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+from uuid import uuid4
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
@@ -63,7 +65,8 @@ class Blobs:
         """Delete every object below the folder `prefix` but those in `keep`; there may be none."""
         for key in self.keys(prefix):
             if key not in keep:
-                obstore.delete(self._store, key)
+                with suppress(NotFoundError, FileNotFoundError):  # someone else was faster
+                    obstore.delete(self._store, key)
         if self._root is not None and not keep:
             shutil.rmtree(self._root / prefix, ignore_errors=True)  # empty folders; object stores have none
 
@@ -78,5 +81,6 @@ class Blobs:
             self.put(key, file, replace=True)
         elif not (target.is_symlink() and target.readlink() == file):
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.unlink(missing_ok=True)
-            target.symlink_to(file)
+            fresh = target.with_name(f"{target.name}.{uuid4().hex}")
+            fresh.symlink_to(file)
+            fresh.replace(target)  # whoever reads finds the old link or the new one

@@ -11,11 +11,13 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.engine import Engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from cloudbrush.domain.errors import Unavailable
 
+CONNECTIONS = 64  # at most; as many as threads may ask at once
 LOCK_WAIT = 30.0  # seconds a writer waits for another before giving up
 
 
@@ -24,7 +26,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         """Open and migrate the database at `url`: `sqlite:///file` or `postgresql+psycopg://...`."""
-        self.engine = create_engine(url)
+        self.engine = create_engine(url, pool_size=CONNECTIONS, max_overflow=0)
         if self.engine.dialect.name == "sqlite":
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
@@ -68,7 +70,7 @@ def _begin_sqlite(connection: Connection) -> None:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except OperationalError as error:
+    except (OperationalError, InterfaceError, PoolTimeout) as error:
         raise Unavailable(
             "the database does not answer", hint="Is its disk full, or is another program holding it?"
         ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,10 @@ from cloudbrush.domain.endpoint import Endpoint
 from cloudbrush.domain.errors import Conflict, IdempotencyMismatch, NotFound, Stale
 from cloudbrush.domain.job import EventKind, Job, JobEvent, JobList, JobState
 from cloudbrush.stores import tables as t
-from cloudbrush.stores.base import AssetSource, Happening, IdempotencyKey, JobFilter
+from cloudbrush.stores.base import AssetSource, Choose, Happening, IdempotencyKey, JobFilter
 from cloudbrush.stores.database import Database
 
 OWNERS_PER_CLAIM = 16  # how far down the line a claim looks for a warm checkpoint
-LAST_JOB = "~"  # sorts after every UUID
 
 
 class SqlJobs:
@@ -43,8 +41,7 @@ class SqlJobs:
             # Two databases' writers may race for one key: whoever lost finds the winner's job.
             if idempotency is None:
                 raise
-            with self._db.reading() as tx:
-                earlier = _earlier_job(tx, job.owner, idempotency)
+            earlier = SqlRequests(self._db).earlier(job.owner, idempotency)
             if earlier is None:
                 raise
             return earlier
@@ -77,6 +74,18 @@ class SqlJobs:
             tx.execute(delete(t.jobs).where(t.jobs.c.id == job_id))
 
 
+class SqlRequests:
+    """`stores.base.Requests` over SQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def earlier(self, owner: str, idempotency: IdempotencyKey) -> Job | None:
+        """See `Requests.earlier`."""
+        with self._db.reading() as tx:
+            return _earlier_job(tx, owner, idempotency)
+
+
 class SqlEvents:
     """`stores.base.Events` over SQL."""
 
@@ -105,15 +114,13 @@ class SqlQueue:
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    def claim(
-        self, endpoint: str, now: datetime, lease_until: datetime, choose: Callable[[Sequence[Job]], Job]
-    ) -> Job | None:
+    def claim(self, endpoint: str, now: datetime, lease_until: datetime, choose: Choose) -> Job | None:
         """See `Queue.claim`."""
         with self._db.writing() as tx:
             heads = [_job(row) for row in tx.execute(heads_query(endpoint))]
-            if not heads:
+            chosen = choose(heads) if heads else None
+            if chosen is None:
                 return None
-            chosen = choose(heads)
             _take_turn(tx, endpoint, chosen.owner)
             claimed = chosen.claimed(now, lease_until)
             return _change_job(tx, claimed, (EventKind.STARTED, {"attempt": claimed.epoch}), at=now)
@@ -128,6 +135,11 @@ class SqlQueue:
         """See `Queue.running`."""
         with self._db.reading() as tx:
             return [_job(row) for row in tx.execute(select(t.jobs).where(t.jobs.c.state == JobState.RUNNING))]
+
+    def stranded(self) -> list[Job]:
+        """See `Queue.stranded`."""
+        with self._db.reading() as tx:
+            return [_job(row) for row in tx.execute(stranded_query())]
 
     def overdue(self, now: datetime, queued_before: datetime) -> list[Job]:
         """See `Queue.overdue`."""
@@ -228,7 +240,9 @@ class SqlAssets:
 def jobs_query(which: JobFilter, limit: int, cursor: str | None) -> sa.Select[Any]:
     """The statement behind `Jobs.find`; apart, so that a test can read its query plan."""
     j = t.jobs.c
-    query = select(t.jobs).where(j.id < (cursor or LAST_JOB)).order_by(j.id.desc()).limit(limit)
+    query = select(t.jobs).order_by(j.id.desc()).limit(limit)
+    if cursor is not None:
+        query = query.where(j.id < cursor)
     for column, wanted in (
         (j.owner, which.owner),
         (j.task, which.task),
@@ -253,6 +267,13 @@ def overdue_queries(now: datetime, queued_before: datetime) -> tuple[sa.Select[A
         select(t.jobs).where(j.state == JobState.RUNNING, j.lease_until < now),
         select(t.jobs).where(j.state == JobState.QUEUED, j.created_at < queued_before),
     )
+
+
+def stranded_query() -> sa.Select[Any]:
+    """Unfinished jobs whose endpoint has no row."""
+    exists = select(t.endpoints.c.name).where(t.endpoints.c.name == t.jobs.c.endpoint).exists()
+    unfinished = t.jobs.c.state.in_([JobState.QUEUED, JobState.RUNNING])
+    return select(t.jobs).where(unfinished, ~exists)
 
 
 def heads_query(endpoint: str) -> sa.Select[Any]:

@@ -29,6 +29,7 @@ def serve(settings: WorkerSettings, host: str, port: int, *, exit_with_parent: b
     engine = Engine(device=settings.device)
     listener = socket.create_server((host, port))
     print(json.dumps({"url": f"http://{host}:{listener.getsockname()[1]}"}), flush=True)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nobody reads on; a full pipe would block
     config = uvicorn.Config(
         create_app(Runner(engine, blobs, cache)),
         log_level="warning",

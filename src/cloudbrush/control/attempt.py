@@ -1,0 +1,195 @@
+"""One attempt at one job: invoke a worker, note what it says, commit how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+import structlog
+from anyio import CapacityLimiter, to_thread
+
+from cloudbrush.control.jobs import drop_leftovers, end
+from cloudbrush.control.plane import ControlPlane
+from cloudbrush.domain.asset import AssetKind
+from cloudbrush.domain.endpoint import Endpoint
+from cloudbrush.domain.errors import (
+    CloudbrushError,
+    GenerationFailed,
+    NotFound,
+    Stale,
+    Unavailable,
+    WorkerLost,
+)
+from cloudbrush.domain.invocation import (
+    AssetRef,
+    Failed,
+    Finished,
+    Heartbeat,
+    ImagePainted,
+    Invocation,
+    Progress,
+    WorkerEvent,
+)
+from cloudbrush.domain.job import EventKind, Job, JobState, Problem
+
+log = structlog.get_logger()
+PROGRESS_INTERVAL = 0.1  # seconds; faster steps are left out, each stored event is a write to disk
+COMMIT_PAUSE = 1.0  # seconds between tries to commit while the database does not answer
+Result = TypeVar("Result")
+
+
+class Attempt:
+    """A running attempt. `stop` ends the worker's part of it; what was won until then is still committed."""
+
+    def __init__(self, plane: ControlPlane, endpoint: Endpoint, job: Job, threads: CapacityLimiter) -> None:
+        """Begin at once; `ended` is done when nothing of the attempt goes on."""
+        self.job = job
+        self._plane = plane
+        self._endpoint = endpoint
+        self._threads = threads
+        self._clock = asyncio.get_running_loop().time
+        self._progress_noted = self._renewed = self._clock()
+        self._following = asyncio.create_task(self._follow(), name=f"follow {job.id}")
+        self.ended = asyncio.create_task(self._run(), name=f"attempt {job.id}")
+
+    def stop(self) -> None:
+        """Hang up on the worker, which stops at its next step."""
+        self._following.cancel()
+
+    async def _run(self) -> None:
+        try:
+            await asyncio.wait({self._following})
+            if not self._following.cancelled():
+                await self._commit(self._outcome())
+            await self._in_thread(drop_leftovers, self._plane, self.job.id)
+        except Exception:
+            # Never let one job end the dispatcher; its lease lapses and another attempt is made.
+            log.exception("attempt broke", job=self.job.id, epoch=self.job.epoch)
+
+    def _outcome(self) -> Job:
+        """The job as the attempt left it."""
+        now = self._plane.now()
+        try:
+            return self._following.result()
+        except (WorkerLost, NotFound) as error:  # the process, or the whole endpoint, is gone
+            return self.job.attempt_lost(now, Problem(**error.as_dict()))
+        except Unavailable:
+            return self.job.released()  # ours is the fault, not the job's
+        except CloudbrushError as error:
+            return self.job.ended(JobState.FAILED, now, problem=Problem(**error.as_dict()))
+
+    async def _follow(self) -> Job:
+        """Invoke the worker, note what it says, and return the job as it ended."""
+        limits = self._plane.limits
+        try:
+            async with asyncio.timeout(limits.run.total_seconds()) as run_limit:
+                return await self._listen(await self._in_thread(self._invocation))
+        except TimeoutError:
+            if not run_limit.expired():
+                raise
+            minutes = limits.run.total_seconds() / 60
+            problem = Problem(
+                code="timed_out",
+                detail=f"it ran longer than the allowed {minutes:g} minutes",
+                hint="Try fewer steps, a smaller size or batch, or a faster endpoint.",
+            )
+            return self.job.ended(JobState.TIMED_OUT, self._plane.now(), problem=problem)
+
+    async def _listen(self, invocation: Invocation) -> Job:
+        provider = self._plane.providers[self._endpoint.spec.provider]
+        silence = self._plane.limits.lease.total_seconds()
+        async with aclosing(provider.invoke(self._endpoint.name, invocation)) as events:
+            try:
+                async with asyncio.timeout(silence) as patience:
+                    async for event in events:
+                        if ended := await self._take(event):
+                            return ended
+                        # The loop's time, not the clock's: a machine that slept loses no worker.
+                        patience.reschedule(self._clock() + silence)
+            except TimeoutError as error:
+                if not patience.expired():
+                    raise
+                raise WorkerLost("the worker was silent for too long") from error
+        raise WorkerLost("the worker ended the conversation without a result")
+
+    async def _take(self, event: WorkerEvent) -> Job | None:
+        """Note one event; the job as it ended when it was the last."""
+        await self._renew_lease()
+        match event:
+            case Finished(images=images):
+                return self.job.succeeded(self._plane.now(), images)
+            case Failed():
+                problem = Problem(**event.model_dump(exclude={"kind"}))
+                return self.job.ended(JobState.FAILED, self._plane.now(), problem=problem)
+            case ImagePainted(image=image):
+                await self._note(EventKind.IMAGE, image.model_dump(mode="json"))
+            case Progress() if self._is_worth_noting(event):
+                self._progress_noted = self._clock()
+                await self._note(EventKind.PROGRESS, event.model_dump(exclude={"kind"}))
+            case Progress() | Heartbeat():
+                pass
+        return None
+
+    def _is_worth_noting(self, progress: Progress) -> bool:
+        due = self._clock() - self._progress_noted > PROGRESS_INTERVAL
+        return due or progress.preview is not None or progress.step == progress.steps
+
+    async def _renew_lease(self) -> None:
+        lease = self._plane.limits.lease
+        if self._clock() - self._renewed > lease.total_seconds() / 6:
+            self._renewed = self._clock()
+            renew = self._plane.stores.queue.renew
+            await self._in_passing(renew, self.job.id, self.job.epoch, self._plane.now() + lease)
+
+    async def _note(self, kind: EventKind, data: dict[str, Any]) -> None:
+        append = self._plane.stores.events.append
+        if await self._in_passing(append, self.job.id, self.job.epoch, (kind, data), self._plane.now()):
+            self._plane.bells.ring(self.job.id)
+
+    async def _in_passing(self, call: Callable[..., Result], *args: Any) -> Result | None:
+        """A store call whose failure the attempt outlives: the result is what matters."""
+        try:
+            return await self._in_thread(call, *args)
+        except Unavailable as error:
+            log.warning("not noted", job=self.job.id, reason=error.detail)
+            return None
+
+    def _invocation(self) -> Invocation:
+        name = self.job.generation.checkpoint or ""
+        try:
+            asset = self._plane.stores.assets.get(AssetKind.CHECKPOINT, name)
+        except NotFound as error:
+            raise GenerationFailed(
+                f"checkpoint {name!r} is no longer there", field="checkpoint", hint="Choose another."
+            ) from error
+        ref = AssetRef(kind=asset.kind, name=asset.name, sha256=asset.sha256, size=asset.size, key=asset.key)
+        return Invocation(
+            job_id=self.job.id, epoch=self.job.epoch, generation=self.job.generation, assets=(ref,)
+        )
+
+    async def _commit(self, job: Job) -> None:
+        """Store how the attempt ended, unless it no longer counts; a database that is away is waited for."""
+        while True:
+            try:
+                await self._in_thread(self._store, job)
+                return
+            except Unavailable as error:
+                log.warning("the result waits for the database", job=job.id, reason=error.detail)
+                await asyncio.sleep(COMMIT_PAUSE)
+
+    def _store(self, job: Job) -> None:
+        if job.state.is_terminal:
+            end(self._plane, job)
+            return
+        lost = job.lost_attempts[len(self.job.lost_attempts) :]
+        reason = lost[0].detail if lost else "the control plane could not go on"
+        try:
+            self._plane.stores.jobs.change(job, (EventKind.QUEUED, {"again": reason}), at=self._plane.now())
+        except (Stale, NotFound):
+            return  # called off, deleted or taken back meanwhile
+        self._plane.bells.ring(job.id)
+
+    async def _in_thread(self, call: Callable[..., Result], *args: Any) -> Result:
+        return await to_thread.run_sync(call, *args, limiter=self._threads)
