@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ QUIET = (
     "--disable-component-update",
     "--disable-sync",
 )
+LEAVING = r"signal is aborted|errored out|network error"  # what Gradio logs when a page is left or reloaded
 
 
 @pytest.fixture(scope="package")
@@ -65,12 +67,17 @@ def open_studio(browser: Any, url: str) -> Iterator[Callable[..., StudioPage]]:
     contexts = []
     complaints: list[str] = []
 
+    def complain(words: str) -> None:
+        if not re.search(LEAVING, words):
+            complaints.append(words)
+
     def open_page(theme: str = "light", width: int = 1440, height: int = 900) -> StudioPage:
         context = browser.new_context(viewport={"width": width, "height": height})
         contexts.append(context)
         page = context.new_page()
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+        page.on("pageerror", lambda error: complain(str(error)))
+        page.on("console", lambda said: complain(said.text) if said.type == "error" else None)
+        page.on("request", lambda asked: asked.url.startswith((url, "data:", "blob:")) or complain(asked.url))
         return StudioPage(page, f"{url}/?__theme={theme}").open()
 
     yield open_page

@@ -126,3 +126,46 @@ class StudioPage:
     def images(self) -> Locator:
         """The large image in Output."""
         return self.page.locator("#txt2img_gallery [data-testid=detailed-image]")
+
+    def faint_texts(self) -> list[str]:
+        """Texts on the page that stand out less than WCAG 2.2 AA asks for, with their contrast."""
+        return list(self.page.evaluate(FAINT_TEXTS))
+
+
+# Contrast of each visible text with the nearest opaque background, by WCAG's relative luminance.
+FAINT_TEXTS = """() => {
+  const parse = (color) => {
+    const numbers = color.match(/[\\d.]+/g).map(Number);
+    const scale = color.startsWith("color(srgb") ? 255 : 1;
+    return [...numbers.slice(0, 3).map((n) => n * scale), numbers[3] ?? 1];
+  };
+  const luminance = ([r, g, b]) => {
+    const linear = (n) => (n <= 0.04045 ? n / 12.92 : ((n + 0.055) / 1.055) ** 2.4);
+    const [x, y, z] = [r, g, b].map((n) => linear(n / 255));
+    return 0.2126 * x + 0.7152 * y + 0.0722 * z;
+  };
+  const background = (element) => {
+    for (let box = element; box; box = box.parentElement) {
+      const color = parse(getComputedStyle(box).backgroundColor);
+      if (color[3] > 0.5) return color;
+    }
+    return [255, 255, 255];
+  };
+  const faint = [];
+  const check = (element, words, color) => {
+    const box = element.getBoundingClientRect();
+    if (!words || !box.width || !box.height || getComputedStyle(element).visibility === "hidden") return;
+    const [high, low] = [luminance(parse(color)), luminance(background(element))].sort((a, b) => b - a);
+    const contrast = (high + 0.05) / (low + 0.05);
+    if (contrast < 4.5) faint.push(`${words.slice(0, 40)}: ${contrast.toFixed(2)}`);
+  };
+  const walker = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT);
+  for (let text = walker.nextNode(); text; text = walker.nextNode())
+    check(text.parentElement, text.data.trim(), getComputedStyle(text.parentElement).color);
+  const written = "main input:not([type=checkbox], [type=range]), main textarea";
+  for (const box of document.querySelectorAll(written)) {
+    check(box, box.value, getComputedStyle(box).color);
+    check(box, box.placeholder, getComputedStyle(box, "::placeholder").color);
+  }
+  return faint;
+}"""

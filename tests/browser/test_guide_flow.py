@@ -133,6 +133,24 @@ def test_without_an_endpoint_generate_paints_on_this_machine(studio: StudioPage)
     expect(studio.state).to_contain_text("on this machine")
 
 
+def test_ctrl_up_and_down_change_the_weight_at_the_caret(studio: StudioPage) -> None:
+    prompt = studio.field("txt2img_prompt")
+    prompt.fill("a red circle")
+    for _ in range(len("circle") + 2):
+        prompt.press("ArrowLeft")
+    steps = [
+        ("Up", "(red:1.1)"),
+        ("Up", "(red:1.2)"),
+        ("Down", "(red:1.1)"),
+        ("Down", "red"),
+        ("Down", "(red:0.9)"),
+    ]
+    for key, weighted in steps:
+        prompt.press(f"Control+Arrow{key}")
+        expect(prompt).to_have_value(f"a {weighted} circle")
+    expect(studio.page.locator("#txt2img_token_counter")).to_have_text("3/75")
+
+
 def test_a_reload_keeps_the_form_and_the_running_job(studio: StudioPage) -> None:
     studio.write("an orange circle on a white background")
     studio.set("txt2img_steps", LONG)
@@ -165,24 +183,33 @@ def test_cancel_stops_a_job_and_delete_forgets_it(studio: StudioPage, api: httpx
     assert api.get(f"/jobs/{job}").status_code == 404
 
 
-def test_the_look(
-    open_studio: Callable[..., StudioPage], screenshot: Callable[[StudioPage, str], None]
+@pytest.mark.parametrize(
+    ("name", "theme", "width", "height"),
+    [("light", "light", 1440, 900), ("dark", "dark", 1440, 900), ("phone", "light", 390, 844)],
+)
+def test_everything_is_in_reach_and_readable(
+    open_studio: Callable[..., StudioPage],
+    screenshot: Callable[[StudioPage, str], None],
+    name: str,
+    theme: str,
+    width: int,
+    height: int,
 ) -> None:
-    for name, theme, width, height in (
-        ("txt2img-light", "light", 1440, 900),
-        ("txt2img-dark", "dark", 1440, 900),
-        ("txt2img-phone", "dark", 390, 844),
-    ):
-        studio = open_studio(theme=theme, width=width, height=height)
-        studio.write("a red circle on a blue background")
-        studio.set("txt2img_seed", 1)
-        studio.choose_endpoint("pocket+InService")
-        studio.submit()
-        expect(studio.images).to_be_visible()
-        expect(studio.state).to_contain_text("Done in")
-        expect(studio.generate).to_be_in_viewport(ratio=1)
-        assert studio.page.evaluate("document.documentElement.scrollWidth") == width
-        screenshot(studio, name)
+    studio = open_studio(theme=theme, width=width, height=height)
+    studio.write("a red circle on a blue background")
+    studio.choose_endpoint("pocket+InService")
+    expect(studio.generate).to_have_text(CLOUD)
+    studio.submit()
+    expect(studio.images).to_be_visible()
+    expect(studio.state).to_contain_text("Done in")
+    expect(studio.generate).to_be_in_viewport(ratio=1)
+    if width > 1000:
+        for part in ("txt2img_prompts", "txt2img_settings", "cloud_panel", "txt2img_results"):
+            expect(studio.page.locator(f"#{part}")).to_be_in_viewport(ratio=1)
+    assert studio.page.evaluate("document.documentElement.scrollWidth") == width
+    assert studio.faint_texts() == []
+    studio.page.evaluate("scrollTo(0, 0)")
+    screenshot(studio, f"studio-{name}")
 
 
 def _jobs(api: httpx.Client) -> int:

@@ -6,7 +6,6 @@ import pytest
 
 from cloudbrush.domain.sampling import (
     SAMPLERS,
-    SCHEDULES,
     find_sampler,
     find_schedule,
     from_recorded,
@@ -15,7 +14,7 @@ from cloudbrush.domain.sampling import (
 )
 from tests.golden.load import golden
 
-KNOWN = {sampler.name for sampler in SAMPLERS} | {schedule.name for schedule in SCHEDULES}
+KNOWN = {sampler.name for sampler in SAMPLERS}
 
 
 @pytest.mark.parametrize(
@@ -23,7 +22,7 @@ KNOWN = {sampler.name for sampler in SAMPLERS} | {schedule.name for schedule in 
 )
 def test_recorded_names_mean_what_they_mean_in_the_webui(case: list) -> None:
     recorded, schedule, expected = case
-    if not set(expected) <= KNOWN:
+    if expected[0] not in KNOWN:
         pytest.skip(f"{expected} is not offered yet")
     sampler, schedule = from_recorded(recorded, schedule)
     assert [sampler.name, schedule] == expected

@@ -29,10 +29,23 @@ def test_chunks_equal_the_webui(case: dict) -> None:
 
 @pytest.mark.parametrize(
     ("prompt", "expected"),
-    [("", (0, 75)), ("a cat", (2, 75)), ("a BREAK b", (76, 150)), ("y " * 76, (76, 150))],
+    [
+        ("", (0, 75)),
+        ("a cat", (2, 75)),
+        ("a BREAK b", (76, 150)),
+        ("y " * 76, (76, 150)),
+        ("<lora:a:1> a", (1, 75)),
+        ("a AND b c", (2, 75)),
+        ("[a:b c d:3]", (3, 75)),
+        ("a # b", (1, 75)),
+    ],
 )
 def test_the_count_the_studio_shows(prompt: str, expected: tuple[int, int]) -> None:
     assert tokens.count(prompt) == expected
+
+
+def test_a_negative_prompt_counts_as_it_stands() -> None:
+    assert tokens.count("a AND b c", negative=True) == (4, 75)
 
 
 def test_a_typed_marker_is_its_id_and_a_foreign_one_is_text() -> None:

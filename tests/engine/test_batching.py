@@ -7,12 +7,11 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from torch import Tensor
 
 from cloudbrush.domain.errors import GenerationFailed
 from cloudbrush.domain.prompt_editing import Period
 from cloudbrush.engine.batching import Batcher, Image
-from cloudbrush.engine.denoiser import Request
+from cloudbrush.engine.denoiser import Prediction, Request
 from cloudbrush.engine.events import Cancelled
 from cloudbrush.engine.guidance import Guide, Reading
 from cloudbrush.engine.samplers import Sampling
@@ -31,13 +30,13 @@ class Gate:
         self.first = threading.Event()
         self.opened = threading.Event()
 
-    def predict(self, requests: Sequence[Request]) -> list[Tensor]:
+    def predict(self, requests: Sequence[Request]) -> list[Prediction]:
         self.calls.append([request.x.flatten()[0].item() for request in requests])
         self.first.set()
         assert self.opened.wait(DEADLINE)
         if any(request.x.isnan().any() for request in requests):
             raise RuntimeError("one of these is poisoned")
-        return [request.x for request in requests]
+        return [Prediction(request.x, request.x) for request in requests]
 
 
 def sampling(mark: float, steps: int = 3, side: int = 4) -> Sampling:
@@ -55,7 +54,9 @@ def batcher():
 
 
 def image(gate: Gate, mark: float, cancelled: threading.Event | None = None, **shape: int) -> Image:
-    return Image(sampling(mark, **shape), gate, GUIDE, cancelled or threading.Event(), lambda *_: None)
+    return Image(
+        sampling(mark, **shape), gate, GUIDE, cancelled or threading.Event(), lambda *_: None, timestep=float
+    )
 
 
 def start_together(batcher: Batcher, gate: Gate, *images: Image) -> list:
@@ -114,7 +115,7 @@ def test_a_sampler_that_raises_ends_alone(batcher: Batcher) -> None:
     bad, good = start_together(
         batcher,
         gate,
-        Image(broken(), gate, GUIDE, threading.Event(), lambda *_: None),
+        Image(broken(), gate, GUIDE, threading.Event(), lambda *_: None, timestep=float),
         image(gate, 1.0),
     )
     with pytest.raises(GenerationFailed, match="ZeroDivisionError"):

@@ -7,7 +7,7 @@ import torch
 
 from cloudbrush.domain import tokens
 from cloudbrush.engine.conditioning import TextEncoding, emphasise
-from cloudbrush.engine.events import ModelFile
+from cloudbrush.engine.events import Cancelled, ModelFile
 from cloudbrush.engine.models.checkpoint import Checkpoint, Placement
 from cloudbrush.engine.models.single_file import load_single_file
 
@@ -70,4 +70,20 @@ def test_a_mean_of_zero_leaves_the_weighted_vectors(texts: TextEncoding) -> None
 
 
 def test_results_are_kept(texts: TextEncoding) -> None:
-    assert texts.encode(["a cat"])[0] is texts.encode(["a cat"])[0]
+    (first,), (second,) = texts.encode(["a cat"]), texts.encode(["a cat"])
+    assert first.data_ptr() == second.data_ptr()
+
+
+def test_encoding_can_be_ended_between_its_pieces(texts: TextEncoding) -> None:
+    calls = 0
+
+    def check() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise Cancelled("enough")
+
+    with pytest.raises(Cancelled):
+        texts.encode(["x " * 75 * 10], check)
+    assert calls == 3
+    assert len(texts.encode(["x " * 75 * 10])[0]) == 770  # and asked again, all of it comes

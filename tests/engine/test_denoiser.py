@@ -15,8 +15,10 @@ from cloudbrush.engine.events import ModelFile
 from cloudbrush.engine.guidance import Guidance
 from cloudbrush.engine.models.checkpoint import Checkpoint, Placement
 from cloudbrush.engine.models.single_file import load_single_file
+from cloudbrush.engine.sigmas import ModelSigmas
 
 WIDTH = 8  # of the tiny text encoder
+TIMESTEP = ModelSigmas.sd().timestep
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +34,9 @@ def request(
     seed: int = 0, sigma: float = 3.0, scale: float = 7.0, tokens: int = 77, against: int = 77
 ) -> Request:
     x = torch.randn(4, 8, 8, generator=torch.Generator().manual_seed(seed)) * sigma
-    return Request(x, sigma, Guidance(((text(tokens, seed + 1), 1.0),), text(against, seed + 2), scale))
+    return Request(
+        x, sigma, TIMESTEP(sigma), Guidance(((text(tokens, seed + 1), 1.0),), text(against, seed + 2), scale)
+    )
 
 
 @torch.inference_mode()
@@ -55,7 +59,8 @@ def test_guidance_goes_from_the_negative_towards_the_positive(
     asked = request(sigma=2.345)
     (positive, _), negative = asked.guidance.positive[0], asked.guidance.negative
     with_positive, with_negative = one_row(model, asked, positive), one_row(model, asked, negative)
-    (denoised,) = Denoiser(model, 8).predict([asked])
+    ((denoised, alone),) = Denoiser(model, 8).predict([asked])
+    torch.testing.assert_close(alone, with_negative, rtol=1e-4, atol=1e-4)
     expected = with_negative + 7 * (with_positive - with_negative)
     torch.testing.assert_close(denoised, expected, rtol=1e-4, atol=1e-4)
 
@@ -68,7 +73,7 @@ def test_parts_add_their_weighted_differences(checkpoint: Checkpoint) -> None:
     negative = one_row(checkpoint, asked, asked.guidance.negative)
     expected = negative + 7 * 1.2 * (one_row(checkpoint, asked, padded) - negative)
     expected = expected - 7 * 0.5 * (one_row(checkpoint, asked, parts[1][0]) - negative)
-    (denoised,) = Denoiser(checkpoint, 8).predict([asked])
+    ((denoised, _),) = Denoiser(checkpoint, 8).predict([asked])
     torch.testing.assert_close(denoised, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -86,7 +91,7 @@ def test_packed_requests_equal_each_alone(checkpoint: Checkpoint, max_rows: int)
     packed = Denoiser(checkpoint, max_rows).predict(REQUESTS)
     for asked, denoised in zip(REQUESTS, packed, strict=True):
         (alone,) = Denoiser(checkpoint, 100).predict([asked])
-        assert_equal_but_for_rounding(denoised, alone, asked)
+        assert_equal_but_for_rounding(denoised.denoised, alone.denoised, asked)
 
 
 def assert_equal_but_for_rounding(one: Tensor, other: Tensor, asked: Request) -> None:
@@ -116,7 +121,7 @@ def test_a_batch_that_does_not_fit_is_split_and_the_lesson_kept(checkpoint: Chec
     assert denoiser.calls == [8, 4, 2, 2, 2, 2]
     assert denoiser.max_rows == 2
     for one, other, request_ in zip(packed, Denoiser(checkpoint, 8).predict(asked), asked, strict=True):
-        assert_equal_but_for_rounding(one, other, request_)
+        assert_equal_but_for_rounding(one.denoised, other.denoised, request_)
 
 
 def test_a_row_that_does_not_fit_alone_is_explained(checkpoint: Checkpoint) -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from cloudbrush.domain import infotext
 from cloudbrush.domain.errors import GenerationFailed
+from cloudbrush.domain.sampling import SAMPLERS, SCHEDULES
 from cloudbrush.engine import Broke, Cancelled, Done, Engine, ImageReady, ModelFile, Models, StepTaken
 from tests.engine.listening import Listener, generation
 
@@ -48,11 +49,33 @@ def test_batches_follow_each_other_with_following_seeds(paint) -> None:
     assert {event.steps for event in listener.steps} == {4}
 
 
-@pytest.mark.parametrize("sampler", ["Euler", "Euler a", "DPM++ 2M"])
+@pytest.mark.parametrize("sampler", [sampler.name for sampler in SAMPLERS])
 def test_a_batch_equals_its_images_painted_alone(paint, sampler: str) -> None:
-    (batch,) = paint(generation(batch_size=3, seed=5, sampler=sampler))
-    alone = [paint(generation(seed=5 + k, sampler=sampler))[0].pixels[0] for k in range(3)]
+    (batch,) = paint(generation(batch_size=2, seed=5, sampler=sampler))
+    alone = [paint(generation(seed=5 + k, sampler=sampler))[0].pixels[0] for k in range(2)]
     assert np.abs(batch.pixels - np.stack(alone)).max() <= 1
+
+
+@pytest.mark.parametrize("sampler", [sampler.name for sampler in SAMPLERS])
+def test_every_sampler_tells_every_step_in_order(paint, sampler: str) -> None:
+    (listener,) = paint(generation(sampler=sampler, steps=20))
+    told = [event.step for event in listener.steps]
+    assert told == sorted(set(told))
+    assert told[-1] == 20
+    assert listener.images
+
+
+@pytest.mark.parametrize("schedule", [schedule.name for schedule in SCHEDULES])
+def test_every_schedule_paints(paint, schedule: str) -> None:
+    (listener,) = paint(generation(schedule=schedule, steps=5))
+    assert listener.images
+
+
+def test_too_few_steps_are_refused_with_what_is_allowed(paint) -> None:
+    (listener,) = paint(generation(sampler="UniPC", steps=2))
+    error = listener.events[-1].error
+    assert (error.code, error.field) == ("generation_failed", "steps")
+    assert "at least 3" in error.detail
 
 
 def test_different_jobs_painted_together_equal_each_alone(paint) -> None:

@@ -187,6 +187,14 @@ def test_incomplete_and_overfull_files_are_refused(change: Any, message: str, tm
         load(save(tmp_path / "x.safetensors", weights, Shape().all_metadata()))
 
 
+def test_a_text_encoder_with_another_vocabulary_is_refused(tmp_path: Path) -> None:
+    weights = Shape().weights()
+    table = "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight"
+    weights[table] = weights[table][:1000].clone()
+    with pytest.raises(ModelFileError, match="1000 tokens"):
+        load(save(tmp_path / "x.safetensors", weights, Shape().all_metadata()))
+
+
 def test_inpainting_checkpoints_are_named(tmp_path: Path) -> None:
     weights = Shape().weights()
     weights["model.diffusion_model.input_blocks.0.0.weight"] = torch.ones(8, 9, 3, 3)

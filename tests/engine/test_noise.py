@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cloudbrush.engine.noise import image_noise
+from cloudbrush.engine.noise import Variation, image_noise, pasted, slerp
 from tests.golden.load import golden, golden_arrays
 
 VALUES = golden("rng")["values"]
@@ -26,10 +26,59 @@ def test_cpu_draws_equal_the_webui(seed: str) -> None:
     assert first.flatten()[:16].tolist() == VALUES["cpu"][seed]["randn_1x4x8x8_first16"]
 
 
-@pytest.mark.parametrize("source", ["CPU", "NV"])
-def test_an_images_draws_follow_each_other(source: str) -> None:
-    expected = torch.from_numpy(golden_arrays("rng")[f"{source}|plain"])
-    for image, seed in enumerate((1234, 99)):
-        noise = image_noise(source, seed, (4, 8, 8))
-        drawn = torch.stack([noise() for _ in range(3)])
-        torch.testing.assert_close(drawn, expected[:, image], rtol=0, atol=0)
+@pytest.mark.parametrize("case", golden("rng")["image_rng"], ids=lambda case: case["id"])
+def test_an_images_draws_equal_the_webui(case: dict) -> None:
+    expected = torch.from_numpy(golden_arrays("rng")[case["id"]])
+    for image, seed in enumerate(case["seeds"]):
+        variation = resized_from = None
+        if "subseeds" in case:
+            variation = Variation(case["subseeds"][image], case["subseed_strength"])
+        if "seed_resize_from_h" in case:
+            resized_from = (case["seed_resize_from_h"] // 8, case["seed_resize_from_w"] // 8)
+        noise = image_noise(
+            case["source"],
+            seed,
+            tuple(case["shape"]),
+            variation=variation,
+            resized_from=resized_from,
+            seed_delta=case["ensd"],
+        )
+        drawn = torch.stack([noise() for _ in range(case["draws"])])
+        torch.testing.assert_close(drawn, expected[:, image], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_slerp_equals_the_webui(share: float) -> None:
+    one, other = (image_noise("CPU", seed, (4, 8, 8))() for seed in (1, 2))
+    expected = torch.from_numpy(golden_arrays("rng")[f"slerp|{share}"])
+    torch.testing.assert_close(slerp(share, one, other), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_slerp_of_nearly_equal_tensors_is_straight() -> None:
+    one = torch.ones(4, 8, 8)
+    torch.testing.assert_close(slerp(0.25, one, one * 2), one * 0.25 + one * 2 * 0.75)
+
+
+def test_published_numbers() -> None:
+    """Those the specification gives, of a reference run at 512 pixels."""
+    shape = (4, 64, 64)
+    varied = image_noise("CPU", 12345, shape, variation=Variation(777, 0.3))()
+    assert varied.flatten()[:4].tolist() == pytest.approx(
+        [-1.2421397, 0.4156939, -2.7390881, 0.0332223], abs=1e-6
+    )
+    assert varied.double().sum().item() == pytest.approx(-54.514, abs=1e-2)
+    delta = image_noise("CPU", 12345, shape, seed_delta=31337)
+    delta()
+    assert delta().flatten()[:2].tolist() == pytest.approx([0.3749104, 0.1811818], abs=1e-6)
+    nv = image_noise("NV", 12345, shape)
+    assert nv().double().sum().item() == pytest.approx(-207.7339, abs=1e-3)
+    assert nv().flatten()[0].item() == pytest.approx(2.7012851, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("inner", "outer", "expected"),
+    [(2, 6, [0, 0, 1, 2, 0, 0]), (3, 6, [0, 1, 2, 3, 0, 0]), (6, 2, [3, 4]), (5, 2, [3, 0])],
+)
+def test_pasting_centres_and_crops(inner: int, outer: int, expected: list[int]) -> None:
+    small = torch.arange(1.0, inner + 1).expand(1, 1, inner)
+    assert pasted(small, torch.zeros(1, 1, outer)).flatten().tolist() == expected

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from . import autoencoder, diffusion, evaluate, export
+from . import autoencoder, companions, diffusion, evaluate, export
 from .run import Run
 
 MODEL = export.BUILTIN / "pocket.safetensors"
@@ -19,7 +19,7 @@ def main() -> None:
         "stage",
         nargs="?",
         default="all",
-        choices=("all", "autoencoder", "diffusion", "decoder", "export", "evaluate"),
+        choices=("all", "autoencoder", "diffusion", "decoder", "export", "evaluate", "companions"),
     )
     parser.add_argument("--folder", type=Path, default=Path("build/pocket"), help="checkpoints and pictures")
     parser.add_argument("--model", type=Path, default=MODEL, help="the file to write or to score")
@@ -42,6 +42,8 @@ def main() -> None:
         export.write(run, asked.model)
     if "evaluate" in wanted:
         evaluate.evaluate(asked.model, asked.folder, asked.prompts, asked.seeds)
+    if "companions" in wanted:
+        companions.make(asked.model, asked.folder / "companions")
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ def second_tone(name: str) -> float:
     return {"white": -0.09, "yellow": 0.42, "black": 0.16, "pink": 0.34, "gray": 0.22}.get(name, TONE)
 
 
-def _background(scene: Scene, width: int, height: int) -> Array:
+def background(scene: Scene, width: int, height: int) -> Array:
     """float32 (height, width, 3) in 0..1."""
     colour, step = _linear(scene.colour), second_tone(scene.colour)
     short = min(width, height)
@@ -118,6 +118,17 @@ def _background(scene: Scene, width: int, height: int) -> Array:
     return tone(colour, amount)
 
 
+def distance(shape: str, x: float, y: float, radius: float, box: tuple[int, int, int, int]) -> Array:
+    """Signed distance in radii to a shape at (x, y), for each pixel of a box (left, top, right, bottom)."""
+    left, top, right, bottom = box
+    scale = _GRID / (2 * _REACH * radius)  # table cells per pixel
+    matrix = (scale, 0, _GRID / 2 + (left - x) * scale, 0, scale, _GRID / 2 + (top - y) * scale)
+    table, size = distance_table(shape), (right - left, bottom - top)
+    return np.asarray(
+        table.transform(size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=9)
+    )
+
+
 def _paint(canvas: Array, thing: Thing) -> None:
     height, width = canvas.shape[:2]
     radius = thing.radius * min(width, height)
@@ -127,33 +138,21 @@ def _paint(canvas: Array, thing: Thing) -> None:
     y0, y1 = max(int(cy - reach), 0), min(int(cy + reach) + 1, height)
     if x0 >= x1 or y0 >= y1:
         return
-    area = canvas[y0:y1, x0:x1]
-    scale = _GRID / (2 * _REACH * radius)  # table cells per pixel
-
-    def distance(dx: float, dy: float) -> Array:
-        matrix = (scale, 0, _GRID / 2 + (x0 - cx - dx) * scale, 0, scale, _GRID / 2 + (y0 - cy - dy) * scale)
-        table = distance_table(thing.shape)
-        return np.asarray(
-            table.transform(
-                (x1 - x0, y1 - y0), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=9
-            )
-        )
-
-    shadow = distance(0.03 * radius, 0.09 * radius)
+    area, box = canvas[y0:y1, x0:x1], (x0, y0, x1, y1)
+    shadow = distance(thing.shape, cx + 0.03 * radius, cy + 0.09 * radius, radius, box)
     area *= 1 - 0.20 * np.clip(0.5 - shadow / 0.22, 0, 1)[..., None]
-    d = distance(0, 0)
-    py, px = np.mgrid[y0:y1, x0:x1].astype(np.float32)
-    px, py = (px + 0.5 - cx) / radius, (py + 0.5 - cy) / radius
-    light = -0.10 * py - 0.05 * px + 0.16 * np.exp(-((px + 0.35) ** 2 + (py + 0.4) ** 2) / 0.22)
+    cover = np.clip(0.5 - distance(thing.shape, cx, cy, radius, box) * radius, 0, 1)[..., None]
+    y, x = np.mgrid[y0:y1, x0:x1].astype(np.float32)
+    x, y = (x + 0.5 - cx) / radius, (y + 0.5 - cy) / radius
+    light = -0.10 * y - 0.05 * x + 0.16 * np.exp(-((x + 0.35) ** 2 + (y + 0.4) ** 2) / 0.22)
     if thing.colour == "black":
         light *= 0.7
-    cover = np.clip(0.5 - d * radius, 0, 1)[..., None]
     area += (tone(_linear(thing.colour), light) - area) * cover
 
 
 def render(scene: Scene, width: int = 128, height: int = 128) -> Array:
     """uint8 (height, width, 3)."""
-    canvas = _background(scene, width, height).astype(np.float32)
+    canvas = background(scene, width, height).astype(np.float32)
     things = scene.things[::-1] if scene.relation == "inside" else scene.things
     for thing in things:
         _paint(canvas, thing)

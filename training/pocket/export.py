@@ -71,6 +71,7 @@ def write(run: Run, path: Path) -> None:
     )
     if draft.stat().st_size > LIMIT:
         raise ValueError(f"{draft.stat().st_size} bytes, at most {LIMIT}")
+    draft.chmod(0o644)
     draft.replace(path)
 
 

@@ -88,9 +88,9 @@ def sample(rng: np.random.Generator) -> Scene:
 def sample_any(rng: np.random.Generator, layout: str | None = None) -> Scene:
     """A scene of the full distribution, held-out combinations included."""
     layouts = ("empty", "single", "count", "relation", "places", "list")
-    layout = layout or str(rng.choice(layouts, p=(0.03, 0.40, 0.17, 0.22, 0.10, 0.08)))
+    layout = layout or str(rng.choice(layouts, p=(0.02, 0.44, 0.18, 0.23, 0.10, 0.03)))
     colour = str(rng.choice(list(COLOURS)))
-    kind = str(rng.choice(BACKGROUNDS, p=(0.46, 0.2, 0.18, 0.16)))
+    kind = str(rng.choice(BACKGROUNDS, p=(0.54, 0.18, 0.15, 0.13)))
     scene = Scene(layout, (), colour, kind, int(rng.integers(4)))
     return {
         "empty": lambda scene, rng: scene,

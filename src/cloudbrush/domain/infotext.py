@@ -13,6 +13,7 @@ from typing import Any
 
 from cloudbrush import __version__
 from cloudbrush.domain.generation import Txt2Img
+from cloudbrush.domain.prompt import strip_comments
 from cloudbrush.domain.sampling import find_sampler, from_recorded, schedule_label
 
 PROMPT = "Prompt"
@@ -20,6 +21,9 @@ NEGATIVE_PROMPT = "Negative prompt"
 # Ours: the texts as JSON, written only where the lines above lose white space or hide where a prompt ends.
 EXACT_PROMPT = "Exact prompt"
 EXACT_NEGATIVE_PROMPT = "Exact negative prompt"
+
+# Written for the Beta schedule; both are settings of the WebUI that Cloudbrush leaves alone.
+BETA_SHAPE = {"Beta schedule alpha": "0.6", "Beta schedule beta": "0.6"}
 
 _LEAST_PAIRS = 3  # a last line with fewer pairs belongs to the prompt
 _QUOTED = re.compile(r'\s*("(?:\\.|[^\\"])+")(?:,|$)')
@@ -31,6 +35,7 @@ def write(generation: Txt2Img, *, seed: int, model_hash: str) -> str:
     """The infotext of one image of a complete generation; `model_hash` is the checkpoint's sha256."""
     sampler = find_sampler(generation.sampler)
     assert sampler is not None  # Txt2Img only takes known ones
+    prompt, negative = _uncommented(generation.prompt), _uncommented(generation.negative_prompt)
     pairs = {
         "Steps": generation.steps,
         "Sampler": sampler.name,
@@ -41,11 +46,12 @@ def write(generation: Txt2Img, *, seed: int, model_hash: str) -> str:
         "Model hash": model_hash[:10],
         "Model": _quote_exactly(generation.checkpoint or ""),
         "RNG": generation.noise_source,
-        **_hidden_prompts(generation),
+        **(BETA_SHAPE if generation.schedule == "Beta" else {}),
+        **_hidden_prompts(prompt, negative),
         "Version": f"cloudbrush-{__version__}",
     }
     line = ", ".join(f"{key}: {value}" for key, value in pairs.items())
-    return _lines(generation.prompt, generation.negative_prompt, line)
+    return _lines(prompt, negative, line)
 
 
 def parse(text: str) -> dict[str, str]:
@@ -127,14 +133,19 @@ def _lines(prompt: str, negative_prompt: str, parameters: str) -> str:
     return "\n".join(part for part in (prompt, negative, parameters) if part)
 
 
-def _hidden_prompts(generation: Txt2Img) -> dict[str, str]:
+def _uncommented(text: str) -> str:
+    """A prompt as it is painted; comments are the painter's own."""
+    return strip_comments(text).strip() if "#" in text else text
+
+
+def _hidden_prompts(prompt: str, negative: str) -> dict[str, str]:
     """The prompts that would come back different, in a form that does not."""
-    prompt, negative = _prompts(_lines(generation.prompt, generation.negative_prompt, "").strip().split("\n"))
+    read_prompt, read_negative = _prompts(_lines(prompt, negative, "").strip().split("\n"))
     hidden = {}
-    if prompt != generation.prompt:
-        hidden[EXACT_PROMPT] = _quote_exactly(generation.prompt)
-    if negative != generation.negative_prompt:
-        hidden[EXACT_NEGATIVE_PROMPT] = _quote_exactly(generation.negative_prompt)
+    if read_prompt != prompt:
+        hidden[EXACT_PROMPT] = _quote_exactly(prompt)
+    if read_negative != negative:
+        hidden[EXACT_NEGATIVE_PROMPT] = _quote_exactly(negative)
     return hidden
 
 

@@ -16,6 +16,9 @@ class Sampler:
     name: str
     aliases: tuple[str, ...]
     own_schedule: str | None = None  # what Automatic stands for, and is written as in infotexts
+    second_order: bool = False  # asks for two predictions a step, and prompt editing counts both
+    discards_penultimate: bool = False  # plans a step more and leaves the last sigma but one out
+    fewest_steps: int = 1
 
     @property
     def automatic_schedule(self) -> str:
@@ -31,16 +34,51 @@ class Schedule:
     aliases: tuple[str, ...] = ()
 
 
-# In the order of the WebUI's lists.
+# In the order of the WebUI's lists, Forge's additions among them.
 SAMPLERS = (
-    Sampler("DPM++ 2M", ("k_dpmpp_2m",), own_schedule="Karras"),
+    Sampler("DPM++ 2M", ("k_dpmpp_2m",), "Karras"),
+    Sampler("DPM++ SDE", ("k_dpmpp_sde",), "Karras", second_order=True),
+    Sampler("DPM++ 2M SDE", ("k_dpmpp_2m_sde",), "Exponential"),
+    Sampler("DPM++ 2M SDE Heun", ("k_dpmpp_2m_sde_heun",), "Exponential"),
+    Sampler("DPM++ 2S a", ("k_dpmpp_2s_a",), "Karras", second_order=True),
+    Sampler("DPM++ 3M SDE", ("k_dpmpp_3m_sde",), "Exponential", discards_penultimate=True),
     Sampler("Euler a", ("k_euler_a", "k_euler_ancestral")),
     Sampler("Euler", ("k_euler",)),
+    Sampler("LMS", ("k_lms",)),
+    Sampler("Heun", ("k_heun",), second_order=True),
+    Sampler("DPM2", ("k_dpm_2",), "Karras", second_order=True, discards_penultimate=True),
+    Sampler("DPM2 a", ("k_dpm_2_a",), "Karras", second_order=True, discards_penultimate=True),
+    Sampler("DPM fast", ("k_dpm_fast",)),
+    Sampler("DPM adaptive", ("k_dpm_ad",)),
+    Sampler("Restart", ("restart",), "Karras", second_order=True),
+    Sampler("HeunPP2", ("heunpp2",)),
+    Sampler("IPNDM", ("ipndm",)),
+    Sampler("IPNDM_V", ("ipndm_v",)),
+    Sampler("DEIS", ("deis",)),
+    Sampler("DDIM", ("ddim",)),
+    Sampler("DDIM CFG++", ("ddim_cfgpp",)),
+    Sampler("PLMS", ("plms",)),
+    Sampler("UniPC", ("unipc",), fewest_steps=3),
+    Sampler("LCM", ("k_lcm",)),
+    Sampler("DDPM", ("ddpm",)),
 )
 SCHEDULES = (
-    Schedule(AUTOMATIC),
-    Schedule(UNIFORM),
-    Schedule("Karras"),
+    Schedule(AUTOMATIC, ("automatic",)),
+    Schedule(UNIFORM, ("uniform",)),
+    Schedule("Karras", ("karras",)),
+    Schedule("Exponential", ("exponential",)),
+    Schedule("Polyexponential", ("polyexponential",)),
+    Schedule("SGM Uniform", ("sgm_uniform", "SGMUniform")),
+    Schedule("KL Optimal", ("kl_optimal",)),
+    Schedule("Align Your Steps", ("align_your_steps",)),
+    Schedule("Simple", ("simple",)),
+    Schedule("Normal", ("normal",)),
+    Schedule("DDIM", ("ddim",)),
+    Schedule("Beta", ("beta",)),
+    Schedule("Turbo", ("turbo",)),
+    Schedule("Align Your Steps GITS", ("align_your_steps_GITS",)),
+    Schedule("Align Your Steps 11", ("align_your_steps_11",)),
+    Schedule("Align Your Steps 32", ("align_your_steps_32",)),
 )
 DEFAULT_SAMPLER = SAMPLERS[0]
 

@@ -11,15 +11,16 @@ import threading
 from collections import deque
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from cloudbrush.domain.errors import CloudbrushError, GenerationFailed
-from cloudbrush.engine.denoiser import Denoiser, Request
+from cloudbrush.engine.denoiser import Denoiser, Prediction, Request
 from cloudbrush.engine.events import Cancelled
 from cloudbrush.engine.guidance import Guide
-from cloudbrush.engine.samplers import Sampling, State
+from cloudbrush.engine.samplers import PairSampling, Sampling, State
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +33,14 @@ class Image:
 
     def __init__(
         self,
-        sampling: Sampling,
+        sampling: Sampling | PairSampling,
         denoiser: Denoiser,
         guide: Guide,
         cancelled: threading.Event,
         on_prediction: OnPrediction,
+        *,
+        timestep: Callable[[float], float],
+        wants_negative: bool = False,
     ) -> None:
         self.denoiser = denoiser
         self.result: Future[Tensor] = Future()
@@ -45,6 +49,8 @@ class Image:
         self._evaluations = 0
         self._cancelled = cancelled
         self._on_prediction = on_prediction
+        self._timestep = timestep
+        self._wants_negative = wants_negative
         self.request: Request | None = None
         self._begin()
 
@@ -60,10 +66,10 @@ class Image:
         assert self.request is not None
         return self.request.guidance.rows
 
-    def answered(self, denoised: Tensor) -> None:
+    def answered(self, prediction: Prediction) -> None:
         """Move on with a prediction, to the next request or to the end."""
-        final = self._advance(denoised)
-        self._on_prediction(denoised, self.request.sigma if self.request else None)
+        final = self._advance(prediction)
+        self._on_prediction(prediction.denoised, self.request.sigma if self.request else None)
         if final is not None:
             self.result.set_result(final)
 
@@ -84,10 +90,11 @@ class Image:
         except StopIteration as end:  # a sampler that needs no prediction at all
             self.result.set_result(end.value)
 
-    def _advance(self, denoised: Tensor) -> Tensor | None:
+    def _advance(self, prediction: Prediction) -> Tensor | None:
         """Hand the sampler its prediction; the final latents when it asks for no other."""
         try:
-            self._ask(self._sampling.send(denoised))
+            sent: Any = prediction if self._wants_negative else prediction.denoised
+            self._ask(self._sampling.send(sent))
         except StopIteration as end:
             self.request = None
             final: Tensor = end.value
@@ -95,7 +102,9 @@ class Image:
         return None
 
     def _ask(self, state: State) -> None:
-        self.request = Request(*state, self._guide.at(self._evaluations))
+        x, sigma = state
+        guidance = self._guide.at(self._evaluations)
+        self.request = Request(x, sigma, self._timestep(sigma), guidance)
         self._evaluations += 1
 
 
@@ -166,9 +175,9 @@ class Batcher:
         except Exception as error:
             self._find_culprit(group, error)
             return
-        for image, denoised in zip(group, predictions, strict=True):
+        for image, prediction in zip(group, predictions, strict=True):
             try:
-                image.answered(denoised)
+                image.answered(prediction)
             except Exception as error:
                 image.failed(_explained(error))
 

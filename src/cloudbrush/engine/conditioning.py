@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -13,7 +13,12 @@ from cloudbrush.domain import tokens
 from cloudbrush.domain.tokens import Chunk
 from cloudbrush.engine.models.checkpoint import Checkpoint
 
-_KEPT = 128  # results; a prompt of one chunk takes 230 kB at SD1's width
+_KEPT_BYTES = 256 * 2**20  # of results; one chunk takes 230 kB at SD1's width
+_ROWS = 16  # chunks the text encoder gets at once
+
+
+def _go_on() -> None:
+    """The check that never objects."""
 
 
 class TextEncoding:
@@ -22,46 +27,56 @@ class TextEncoding:
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint
         self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[str, ...], list[Tensor]] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, ...], Tensor] = OrderedDict()  # (texts, tokens, width) each
 
-    def encode(self, texts: Sequence[str]) -> list[Tensor]:
+    def encode(self, texts: Sequence[str], check: Callable[[], None] = _go_on) -> list[Tensor]:
         """One (77 * chunks, width) float32 tensor per text, all with as many chunks as the longest needs.
 
-        The texts are variants of one prompt: emphasis restores the mean over all of them.
+        The texts are variants of one prompt: emphasis restores the mean over all of them. `check` is called
+        before each piece of work and may raise to end it.
         """
+        distinct = tuple(dict.fromkeys(texts))
         key = tuple(texts)
         with self._lock:
-            if key in self._kept:
+            encoded = self._kept.get(key)
+            if encoded is not None:
                 self._kept.move_to_end(key)
-                return self._kept[key]
-        result = self._encode(key)
-        with self._lock:
-            self._kept[key] = result
-            if len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
-        return result
+        if encoded is None:
+            encoded = self._encode(distinct, [key.count(text) for text in distinct], check)
+            self._keep(key, encoded)
+        by_text = dict(zip(distinct, encoded, strict=True))
+        return [by_text[text] for text in texts]
 
-    def _encode(self, texts: tuple[str, ...]) -> list[Tensor]:
-        distinct = {text: tokens.tokenize(text).chunks for text in texts}
-        (empty,) = tokens.tokenize("").chunks
-        count = max(len(chunks) for chunks in distinct.values())
-        times = torch.tensor([texts.count(text) for text in distinct], dtype=torch.float32)
-        columns = [
-            self._encode_column(
-                [chunks[i] if i < len(chunks) else empty for chunks in distinct.values()], times
-            )
-            for i in range(count)
-        ]
-        encoded = dict(zip(distinct, torch.cat(columns, dim=1), strict=True))
-        return [encoded[text] for text in texts]
+    def _keep(self, key: tuple[str, ...], encoded: Tensor) -> None:
+        with self._lock:
+            self._kept[key] = encoded
+            while len(self._kept) > 1 and sum(kept.nbytes for kept in self._kept.values()) > _KEPT_BYTES:
+                self._kept.popitem(last=False)
 
     @torch.inference_mode()
-    def _encode_column(self, chunks: list[Chunk], times: Tensor) -> Tensor:
+    def _encode(self, texts: tuple[str, ...], times: list[int], check: Callable[[], None]) -> Tensor:
+        """All texts, (texts, tokens, width); `times` is how often each of them counts for the mean."""
+        device = self._checkpoint.placement.device
+        prompts = [tokens.tokenize(text).chunks for text in texts]
+        (empty,) = tokens.tokenize("").chunks
+        count = max(len(chunks) for chunks in prompts)
+        counted = torch.tensor(times, dtype=torch.float32, device=device)
+        columns = []
+        for index in range(count):
+            chunks = [prompt[index] if index < len(prompt) else empty for prompt in prompts]
+            multipliers = torch.tensor([chunk.multipliers for chunk in chunks], device=device)
+            columns.append(emphasise(self._hidden(chunks, check), multipliers, counted))
+        return torch.cat(columns, dim=1)
+
+    def _hidden(self, chunks: list[Chunk], check: Callable[[], None]) -> Tensor:
+        """The text encoder's output for chunks, (chunks, 77, width)."""
         device = self._checkpoint.placement.device
         ids = torch.tensor([chunk.tokens for chunk in chunks], device=device)
-        multipliers = torch.tensor([chunk.multipliers for chunk in chunks], device=device)
-        hidden: Tensor = self._checkpoint.text_encoder(input_ids=ids).last_hidden_state
-        return emphasise(hidden, multipliers, times.to(device))
+        parts = []
+        for part in torch.split(ids, _ROWS):
+            check()
+            parts.append(self._checkpoint.text_encoder(input_ids=part).last_hidden_state)
+        return torch.cat(parts)
 
 
 def emphasise(hidden: Tensor, multipliers: Tensor, times: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,7 +25,15 @@ class Request:
 
     x: Tensor  # (channels, height, width) latents, float32
     sigma: float
+    timestep: float  # what the UNet is told the sigma is
     guidance: Guidance
+
+
+class Prediction(NamedTuple):
+    """The denoised latents of a request, and those the negative prompt alone would give."""
+
+    denoised: Tensor
+    negative: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +42,7 @@ class _Row:
 
     x: Tensor
     sigma: float
+    timestep: float
     text: Tensor  # (tokens, width)
 
 
@@ -44,8 +54,8 @@ class Denoiser:
         self.max_rows = max_rows
 
     @torch.inference_mode()
-    def predict(self, requests: Sequence[Request]) -> list[Tensor]:
-        """The denoised latents of each request; all must have latents of one shape.
+    def predict(self, requests: Sequence[Request]) -> list[Prediction]:
+        """The predictions of each request; all must have latents of one shape.
 
         Raises `GenerationFailed` when not even one row fits into memory.
         """
@@ -58,10 +68,11 @@ class Denoiser:
             answers = self._fitting([rows[index] for index in indices])
             denoised.update(zip(indices, answers, strict=True))
         in_order = (denoised[index] for index in range(len(rows)))
-        return [
-            request.guidance.combine([next(in_order) for _ in range(request.guidance.rows)])
-            for request in requests
-        ]
+        predictions = []
+        for request in requests:
+            own = [next(in_order) for _ in range(request.guidance.rows)]
+            predictions.append(Prediction(request.guidance.combine(own), own[-1]))
+        return predictions
 
     def _fitting(self, rows: list[_Row]) -> Iterator[Tensor]:
         """The rows' predictions, in calls as large as memory allows."""
@@ -87,7 +98,7 @@ class Denoiser:
         dtype, device = model.placement.denoiser_dtype, model.placement.device
         x = torch.stack([row.x for row in rows])
         sigmas = torch.tensor([row.sigma for row in rows]).to(device, non_blocking=True)[:, None, None, None]
-        timesteps = torch.tensor([model.sigmas.timestep(row.sigma) for row in rows])
+        timesteps = torch.tensor([row.timestep for row in rows])
         total = sigmas**2 + 1
         output: Tensor = model.unet(
             (x / total.sqrt()).to(dtype).contiguous(memory_format=torch.channels_last),
@@ -107,5 +118,5 @@ def _rows(request: Request) -> Iterator[_Row]:
     for text in parts:
         missing = longest - len(text)
         padded = torch.cat([text, text[-1:].expand(missing, -1)]) if missing else text
-        yield _Row(request.x, request.sigma, padded)
-    yield _Row(request.x, request.sigma, request.guidance.negative)
+        yield _Row(request.x, request.sigma, request.timestep, padded)
+    yield _Row(request.x, request.sigma, request.timestep, request.guidance.negative)

@@ -12,19 +12,20 @@ from torch import Tensor
 
 from cloudbrush.domain import infotext
 from cloudbrush.domain.generation import Txt2Img
-from cloudbrush.domain.sampling import find_sampler, resolve_schedule
-from cloudbrush.engine import samplers, schedules
+from cloudbrush.domain.sampling import Sampler, find_sampler
 from cloudbrush.engine.batching import Batcher, Image
 from cloudbrush.engine.conditioning import TextEncoding
 from cloudbrush.engine.decoding import decode, to_png
 from cloudbrush.engine.denoiser import Denoiser
 from cloudbrush.engine.events import Done, ImageReady, StepTaken
-from cloudbrush.engine.guidance import Guide
+from cloudbrush.engine.guidance import Encode, Guide
 from cloudbrush.engine.models.cache import LoadedModels
 from cloudbrush.engine.models.checkpoint import Checkpoint
-from cloudbrush.engine.noise import image_noise
+from cloudbrush.engine.noise import Noise, image_noise
 from cloudbrush.engine.preview import Preview
 from cloudbrush.engine.runs import Run
+from cloudbrush.engine.sampling import Plan
+from cloudbrush.engine.schedules import Span, steps_done
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,13 +54,17 @@ def generate(run: Run, studio: Studio) -> None:
         with run.stage("load"):
             loaded = held.enter_context(studio.models.using(run.models.checkpoint))
         with run.stage("encode"):
-            guide = Guide.of(generation, loaded.texts, evaluations=generation.steps)
-        sampling = _start_batch(run, studio, loaded, guide, batch=0)
+            sampler = _sampler(generation)
+            plan = Plan.of(sampler, generation.schedule, generation.steps, Span(loaded.checkpoint.sigmas))
+            encode = partial(loaded.texts.encode, check=run.check)
+            guide = _guide(generation, sampler, plan, encode)
+        start_batch = partial(_start_batch, run, studio, loaded, plan, guide)
+        sampling = start_batch(0)
         for batch in range(generation.batch_count):
             with run.stage("denoise"):
                 latents = [image.result() for image in sampling]
             if batch + 1 < generation.batch_count:  # the denoiser need not wait for the decoding
-                sampling = _start_batch(run, studio, loaded, guide, batch + 1)
+                sampling = start_batch(batch + 1)
             for position, image in enumerate(latents):
                 with run.stage("decode"):
                     ready = _finish(run, studio, loaded, image, batch * generation.batch_size + position)
@@ -67,44 +72,47 @@ def generate(run: Run, studio: Studio) -> None:
     run.tell(Done(dict(run.seconds)))
 
 
-def _start_batch(run: Run, studio: Studio, loaded: Loaded, guide: Guide, batch: int) -> list[Future[Tensor]]:
-    generation = run.generation
-    sigmas = _sigmas(generation, loaded.checkpoint)
-    progress = _Progress(run, loaded.preview, sigmas, batch)
+def _sampler(generation: Txt2Img) -> Sampler:
+    sampler = find_sampler(generation.sampler)
+    assert sampler is not None  # Txt2Img only takes known ones
+    return sampler
+
+
+def _guide(generation: Txt2Img, sampler: Sampler, plan: Plan, encode: Encode) -> Guide:
+    evaluations = generation.steps * (2 if sampler.second_order else 1)
+    return Guide.of(generation, encode, evaluations, generation.cfg_scale / plan.algorithm.guidance_divisor)
+
+
+def _start_batch(
+    run: Run, studio: Studio, loaded: Loaded, plan: Plan, guide: Guide, batch: int
+) -> list[Future[Tensor]]:
+    size = run.generation.batch_size
+    progress = _Progress(run, loaded.preview, plan.sigmas, batch)
     return [
         studio.batcher.start(
             Image(
-                _sampling(generation, loaded.checkpoint, sigmas, batch * generation.batch_size + position),
+                plan.begin(*_noise(run.generation, loaded.checkpoint, batch * size + position)),
                 loaded.denoiser,
                 guide,
                 run.cancelled,
                 partial(progress, position),
+                timestep=plan.timestep,
+                wants_negative=plan.algorithm.wants_negative,
             )
         )
-        for position in range(generation.batch_size)
+        for position in range(size)
     ]
 
 
-def _sigmas(generation: Txt2Img, checkpoint: Checkpoint) -> list[float]:
-    sampler = find_sampler(generation.sampler)
-    assert sampler is not None  # Txt2Img only takes known ones
-    schedule = resolve_schedule(sampler, generation.schedule)
-    return schedules.build(schedule, generation.steps, checkpoint.sigmas)
-
-
-def _sampling(
-    generation: Txt2Img, checkpoint: Checkpoint, sigmas: list[float], index: int
-) -> samplers.Sampling:
-    """The sampler of one image, at its beginning: nothing but noise."""
+def _noise(generation: Txt2Img, checkpoint: Checkpoint, index: int) -> tuple[Noise, str, int]:
+    """The noise of one image on the checkpoint's device, and what else it can be drawn from."""
     assert generation.width is not None
     assert generation.height is not None
     sides = (generation.height // checkpoint.downscale, generation.width // checkpoint.downscale)
-    shape = (checkpoint.latent_channels, *sides)
-    noise = image_noise(generation.noise_source, generation.seed + index, shape)
+    source, seed = generation.noise_source, generation.seed + index
+    draw = image_noise(source, seed, (checkpoint.latent_channels, *sides))
     device = checkpoint.placement.device
-    return samplers.SAMPLERS[generation.sampler](
-        noise().to(device) * sigmas[0], sigmas, lambda: noise().to(device), samplers.Options()
-    )
+    return lambda: draw().to(device), source, seed
 
 
 class _Progress:
@@ -114,14 +122,14 @@ class _Progress:
         self._run = run
         self._preview = preview
         self._sigmas = sigmas
-        self._per_batch = len(sigmas) - 1
+        self._per_batch = run.generation.steps
         self._before = batch * self._per_batch
         self._done = [0] * run.generation.batch_size
         self._told = 0
 
     def __call__(self, position: int, denoised: Tensor, sigma: float | None) -> None:
-        done = self._per_batch if sigma is None else schedules.steps_done(self._sigmas, sigma)
-        self._done[position] = max(self._done[position], done)
+        done = 1.0 if sigma is None else steps_done(self._sigmas, sigma) / (len(self._sigmas) - 1)
+        self._done[position] = max(self._done[position], int(done * self._per_batch + 1e-6))
         step = min(self._done)
         if step <= self._told:
             return

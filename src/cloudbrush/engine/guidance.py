@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -11,7 +11,11 @@ from cloudbrush.domain.errors import GenerationFailed
 from cloudbrush.domain.generation import Txt2Img
 from cloudbrush.domain.prompt import cut_network_tags, split_parts, strip_comments
 from cloudbrush.domain.prompt_editing import Period, Timeline, period_at, schedule
-from cloudbrush.engine.conditioning import TextEncoding
+
+# Variants of a prompt as text-encoder output, (tokens, width) each; see `conditioning.TextEncoding.encode`.
+Encode = Callable[[list[str]], list[Tensor]]
+
+MOST_PARTS = 64  # of a prompt; each is a row of every UNet call
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +61,13 @@ class Guide:
     scale: float
 
     @classmethod
-    def of(cls, generation: Txt2Img, texts: TextEncoding, evaluations: int) -> Guide:
+    def of(
+        cls,
+        generation: Txt2Img,
+        encode: Encode,
+        evaluations: int,
+        scale: float,
+    ) -> Guide:
         """The guide of a generation whose sampler asks for so many predictions; shares follow them."""
         prompt, tags = cut_network_tags(strip_comments(generation.prompt))
         if tags:
@@ -66,10 +76,17 @@ class Guide:
                 field="prompt",
                 hint="Take the <...> tags out of the prompt.",
             )
+        parts = split_parts(prompt)
+        if len(parts) > MOST_PARTS:
+            raise GenerationFailed(
+                f"AND joins {len(parts)} parts, {MOST_PARTS} are allowed",
+                field="prompt",
+                hint="Say several things in one part.",
+            )
         timeline = Timeline(evaluations)
-        negative = _read(strip_comments(generation.negative_prompt), texts, timeline)
-        positive = tuple((_read(part.text, texts, timeline), part.weight) for part in split_parts(prompt))
-        return cls(positive, negative, generation.cfg_scale)
+        negative = _read(strip_comments(generation.negative_prompt), encode, timeline)
+        positive = tuple((_read(part.text, encode, timeline), part.weight) for part in parts)
+        return cls(positive, negative, scale)
 
     def at(self, evaluation: int) -> Guidance:
         """What steers the prediction of that number, from 0."""
@@ -77,6 +94,6 @@ class Guide:
         return Guidance(parts, self.negative.at(evaluation), self.scale)
 
 
-def _read(text: str, texts: TextEncoding, timeline: Timeline) -> Reading:
+def _read(text: str, encode: Encode, timeline: Timeline) -> Reading:
     periods = tuple(schedule(text, timeline))
-    return Reading(periods, tuple(texts.encode([period.text for period in periods])))
+    return Reading(periods, tuple(encode([period.text for period in periods])))

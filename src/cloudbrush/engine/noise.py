@@ -5,7 +5,9 @@ NV imitates CUDA's generator in software, so the same seed gives the same image 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +16,7 @@ from torch import Tensor
 
 Noise = Callable[[], Tensor]  # the image's next tensor of standard normal numbers, float32 on the CPU
 
+_NEARLY_EQUAL = 0.9995  # mean cosine
 _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
@@ -23,8 +26,75 @@ _TO_UNIT = np.float32(2.0**-32)
 _TO_CIRCLE = np.float32(2.0**-32 * 2 * np.pi)
 
 
-def image_noise(source: str, seed: int, shape: tuple[int, ...]) -> Noise:
-    """The noise of one image, from the source of that name (NV or CPU)."""
+@dataclass(frozen=True)
+class Variation:
+    """How far an image's first noise leans towards that of another seed."""
+
+    seed: int
+    strength: float  # 0: not at all, 1: all the way
+
+
+def image_noise(
+    source: str,
+    seed: int,
+    shape: tuple[int, ...],
+    *,
+    variation: Variation | None = None,
+    resized_from: tuple[int, int] | None = None,
+    seed_delta: int = 0,
+) -> Noise:
+    """The noise of one image, from the source of that name (NV or CPU); shape: (channels, height, width).
+
+    `variation` and `resized_from` (height, width in latents) make the first tensor resemble that of another
+    seed and of another size; `seed_delta` (ENSD) is added to the seed for all later ones.
+    """
+    draw = _drawing(source, seed, shape)
+    first = draw()
+    if resized_from is not None and resized_from != shape[1:]:
+        small = (shape[0], *resized_from)
+        first = pasted(_varied(source, _drawing(source, seed, small)(), variation), first)
+    else:
+        first = _varied(source, first, variation)
+    later = _drawing(source, seed + seed_delta, shape) if seed_delta else draw
+    tensors = itertools.chain([first], iter(later, None))
+    return lambda: next(tensors)
+
+
+def _varied(source: str, noise: Tensor, variation: Variation | None) -> Tensor:
+    if variation is None or not variation.strength:
+        return noise
+    other = _drawing(source, variation.seed, tuple(noise.shape))()
+    return slerp(variation.strength, noise, other)
+
+
+def slerp(share: float, one: Tensor, other: Tensor) -> Tensor:
+    """Between two tensors along a great circle, column by column (over dimension 1 of three).
+
+    For tensors that point the same way the WebUI goes straight, and the wrong way round; so do we.
+    """
+    cosine: Tensor = (one / one.norm(dim=1, keepdim=True) * (other / other.norm(dim=1, keepdim=True))).sum(1)
+    if cosine.mean() > _NEARLY_EQUAL:
+        return one * share + other * (1 - share)
+    angle = cosine.acos()
+    first, second = ((part * angle).sin() / angle.sin() for part in (1 - share, share))
+    return first.unsqueeze(1) * one + second.unsqueeze(1) * other
+
+
+def pasted(small: Tensor, large: Tensor) -> Tensor:
+    """`large` with `small` in its middle, cropped where it is larger; (channels, height, width) both."""
+    result = large.clone()
+    into: list[slice] = [slice(None)]
+    out_of: list[slice] = [slice(None)]
+    for inner, outer in zip(small.shape[1:], large.shape[1:], strict=True):
+        offset = (outer - inner) // 2
+        length = inner + 2 * min(offset, 0)
+        into.append(slice(max(offset, 0), max(offset, 0) + length))
+        out_of.append(slice(max(-offset, 0), max(-offset, 0) + length))
+    result[tuple(into)] = small[tuple(out_of)]
+    return result
+
+
+def _drawing(source: str, seed: int, shape: tuple[int, ...]) -> Noise:
     return nv_noise(seed, shape) if source == "NV" else cpu_noise(seed, shape)
 
 

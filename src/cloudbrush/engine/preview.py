@@ -1,4 +1,4 @@
-"""Cheap previews: latents as colours through a linear map, fitted once to whatever autoencoder is loaded."""
+"""Cheap previews: latents as colours through linear maps, fitted once to whatever autoencoder is loaded."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from torch import Tensor
 from cloudbrush.engine.models.checkpoint import Checkpoint
 
 _COLOURS = [*itertools.product((-1.0, 1.0), repeat=3), (0.0, 0.0, 0.0)]  # the corners, and grey
-_SIDE = 48  # pixels of a picture of one colour
-_BORDER = 2  # latents at the edges, which see the padding
+_BORDER = 2  # latents along an edge that see the autoencoder's padding, and get maps of their own
+_SIDE = 2 * _BORDER + 2  # latents a side of what the maps are fitted to
 _LONGEST = 256  # pixels a side of a preview
 _QUALITY = 70
 
 
 class Preview:
-    """The linear map from a checkpoint's latents to colours."""
+    """Linear maps from a checkpoint's latents to colours: one for the inside, others along the edges."""
 
-    def __init__(self, matrix: Tensor) -> None:
-        self._matrix = matrix  # (channels + 1, 3), the last row is the constant
+    def __init__(self, maps: Tensor) -> None:
+        self._maps = maps  # (side, side, channels + 1, 3), the last row of each is the constant
 
     @classmethod
     @torch.inference_mode()
@@ -30,16 +30,20 @@ class Preview:
         """Least squares over the encodings of solid colours."""
         device = checkpoint.placement.device
         colours = torch.tensor(_COLOURS, device=device)
-        images = colours[:, :, None, None].expand(-1, -1, _SIDE, _SIDE)
+        side = _SIDE * checkpoint.downscale
+        images = colours[:, :, None, None].expand(-1, -1, side, side)
         latents = checkpoint.vae.encode(images).latent_dist.mean * checkpoint.latent_scale
-        inner = latents[:, :, _BORDER:-_BORDER, _BORDER:-_BORDER].mean(dim=(2, 3))
-        known = torch.cat([inner, torch.ones_like(inner[:, :1])], dim=1).double().cpu()
-        matrix = torch.linalg.lstsq(known, colours.double().cpu(), driver="gelsd").solution
-        return cls(matrix.float().to(device))
+        known = latents.permute(2, 3, 0, 1).double().cpu()
+        known = torch.cat([known, torch.ones_like(known[..., :1])], dim=-1)
+        wanted = colours.double().cpu().expand(_SIDE, _SIDE, -1, -1)
+        maps = torch.linalg.lstsq(known, wanted, driver="gelsd").solution
+        return cls(maps.float().to(device))
 
     def jpeg(self, latents: Tensor) -> bytes:
         """A small JPEG of (channels, height, width) latents."""
-        colours = torch.einsum("chw,cr->hwr", latents, self._matrix[:-1]) + self._matrix[-1]
+        rows, columns = (_nearest(length) for length in latents.shape[1:])
+        maps = self._maps[rows][:, columns]
+        colours = torch.einsum("chw,hwcr->hwr", latents, maps[:, :, :-1]) + maps[:, :, -1]
         pixels = ((colours.clamp(-1, 1) + 1) * 127.5).to(torch.uint8).cpu().numpy()
         image = Image.fromarray(pixels)
         scale = _LONGEST / max(image.size)
@@ -49,3 +53,12 @@ class Preview:
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=_QUALITY)
         return buffer.getvalue()
+
+
+def _nearest(length: int) -> list[int]:
+    """For each place along a side the fitted place that is as far from the nearer edge."""
+    places = []
+    for place in range(length):
+        after = length - 1 - place
+        places.append(min(place, _BORDER) if place <= after else _SIDE - 1 - min(after, _BORDER))
+    return places

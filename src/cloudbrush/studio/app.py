@@ -26,8 +26,11 @@ from cloudbrush.studio.txt2img import (
     build_prompts,
 )
 
+# Values as the browser sends them: a page that Gradio no longer remembers may still submit what it shows.
+AS_SENT = {"preprocess": False}
 OPEN_PAGES = 1000  # events that may run at a time: each page follows its job and its job list
-REMEMBERED_PAGES = 500  # sessions whose dropdown entries Gradio keeps
+GLANCE = 0.01  # seconds between Gradio's looks into its queue of events
+REMEMBERED_PAGES = 200  # sessions whose dropdown entries Gradio keeps, about 0.2 MB each
 CONFIRM_DELETE = "(id) => confirm('Forget this job and its images?') ? id : ''"
 CACHE_SWEEP, CACHE_AGE = 3600, 24 * 3600  # seconds; images are fetched again when asked for
 
@@ -102,6 +105,9 @@ def build(client: Client) -> gr.Blocks:
     blocks.max_threads = OPEN_PAGES
     blocks.state_session_capacity = REMEMBERED_PAGES
     blocks.queue(default_concurrency_limit=None)
+    # Gradio looks a thousand times a second for something to do: 6 % of a core, day and night.
+    blocks._queue.sleep_when_free = GLANCE
+    blocks._queue.progress_update_sleep_when_free = 1.0  # for gr.Progress, which we do not use
     return blocks
 
 
@@ -140,17 +146,18 @@ def _wire_form(page: Page, handle: Handlers) -> None:
         # `change`, not `input`: values that are set from outside count too.
         box.change(handlers.tokens, box, counter, queue=False, trigger_mode="always_last", **QUIET)
     sides = [form.width, form.height]
-    form.checkpoint.input(handle.native_size, form.checkpoint, sides, **QUIET)
-    page.refresh_checkpoints.click(handle.refresh_checkpoints, form.checkpoint, form.checkpoint, **QUIET)
+    form.checkpoint.input(handle.native_size, form.checkpoint, sides, **AS_SENT, **QUIET)
+    page.refresh_checkpoints.click(
+        handle.refresh_checkpoints, form.checkpoint, form.checkpoint, **AS_SENT, **QUIET
+    )
     buttons.swap.click(None, sides, sides, js="(width, height) => [height, width]", **QUIET)
     buttons.random_seed.click(None, None, form.seed, js="() => -1", **QUIET)
-    seen = [page.inference_id, page.output.selected]
-    buttons.reuse_seed.click(handle.reuse_seed, seen, form.seed, **QUIET)
+    buttons.reuse_seed.click(handlers.reuse_seed, page.output.infotext, form.seed, **QUIET)
 
 
 def _wire_output(page: Page, handle: Handlers) -> None:
     output, shown = page.output, page.inference_id
-    output.gallery.select(handle.select, shown, [output.infotext, output.save, output.selected], **QUIET)
+    output.gallery.select(handle.select, shown, [output.infotext, output.save], **QUIET)
     output.cancel.click(handle.cancel, shown, None, **QUIET)
     shown.change(handle.show, shown, output.components, trigger_mode="multiple", **QUIET)
 
@@ -162,6 +169,7 @@ def _wire_endpoints(page: Page, handle: Handlers, loaded: Dependency) -> None:
         "inputs": panel.endpoint,
         "outputs": [panel.endpoint, panel.note, page.generate],
         "trigger_mode": "multiple",
+        **AS_SENT,
         **QUIET,
     }
     loaded.then(**listing)
@@ -175,7 +183,7 @@ def _wire_jobs(page: Page, handle: Handlers, loaded: Dependency) -> None:
     filters.advanced.input(handle.show_filters, filters.advanced, revealed, **QUIET)
     asked = [panel.endpoint, *page.form.components]
     submitted = page.generate.click(
-        handle.submit, asked, [shown, page.notice], trigger_mode="multiple", **QUIET
+        handle.submit, asked, [shown, page.notice], trigger_mode="multiple", **AS_SENT, **QUIET
     )
     deleted = page.output.delete.click(handle.delete, shown, shown, js=CONFIRM_DELETE, **QUIET)
     panel.jobs.input(None, panel.jobs, shown, js="(id) => id", **QUIET)

@@ -233,20 +233,21 @@ async def find_jobs(client: Client, query: JobQuery) -> list[Job]:
             return found
 
 
-def job_choices(jobs: Sequence[Job], query: JobQuery) -> list[tuple[str, str]]:
-    """The entries of the job dropdown; the first means none."""
+def job_list(jobs: Sequence[Job], query: JobQuery, shown: str) -> dict[str, Any]:
+    """The job dropdown: its first entry means none; the job that Output shows is chosen if listed."""
     first = "No job chosen"
     if not jobs:
         first = "No job matches the filter" if query.asked() else "No job yet: Generate makes the first"
-    return [(first, NO_JOB), *((job_label(job), job.id) for job in jobs)]
+    choices = [(first, NO_JOB), *((job_label(job), job.id) for job in jobs)]
+    return {"choices": choices, "value": shown if any(job.id == shown for job in jobs) else NO_JOB}
 
 
-async def filter_choices(client: Client) -> tuple[gr.Dropdown, gr.Dropdown]:
+async def filter_choices(client: Client) -> tuple[Any, Any]:
     """The endpoints and checkpoints jobs can be filtered by."""
-    places = [("This machine", THIS_MACHINE)]
+    places = [("Any", ANY), ("This machine", THIS_MACHINE)]
     places += [(endpoint.name, endpoint.name) for endpoint in await listed_endpoints(client)]
-    models = [(asset.name, asset.name) for asset in await client.models(AssetKind.CHECKPOINT)]
-    return (
-        gr.Dropdown(choices=[("Any", ANY), *places], value=ANY),
-        gr.Dropdown(choices=[("Any", ANY), *models], value=ANY),
-    )
+    models = [
+        ("Any", ANY),
+        *((asset.name, asset.name) for asset in await client.models(AssetKind.CHECKPOINT)),
+    ]
+    return gr.update(choices=places, value=ANY), gr.update(choices=models, value=ANY)

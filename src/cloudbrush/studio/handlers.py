@@ -16,7 +16,8 @@ from cloudbrush.domain.invocation import ImageResult
 from cloudbrush.domain.job import Job
 from cloudbrush.studio import cloud_panel, draft, output, txt2img
 from cloudbrush.studio.cloud_panel import JobQuery
-from cloudbrush.studio.live import Watches, follow, watch
+from cloudbrush.studio.live import JobView, Watches, follow, watch
+from cloudbrush.studio.streams import Streams
 
 ENDPOINT_LOOK = 2.0  # seconds between looks while an endpoint is changing; nothing announces them yet
 TOAST = 6  # seconds
@@ -45,12 +46,13 @@ def _toast(error: CloudbrushError) -> gr.Error:
 
 
 class Handlers:
-    """The handlers of one mounted studio. All they keep is which watch speaks for which open page."""
+    """The handlers of one mounted studio. They keep open streams, and which watch speaks for which page."""
 
     def __init__(self, client: Client, cache: str) -> None:
         """`cache` is the folder Gradio serves files from."""
         self._client = client
         self._cache = cache
+        self._streams = Streams(client)
         self._outputs = Watches()
         self._job_lists = Watches()
         self._endpoint_lists = Watches()
@@ -80,25 +82,22 @@ class Handlers:
 
     async def show(self, job_id: str, request: gr.Request) -> AsyncGenerator[list[Any]]:
         """Show a job in Output, live, until it is finished or the page shows another."""
-        shown: output.Shown = {}
         with self._outputs.begin(request.session_hash) as watcher:
+            shown = output.nothing()
             try:
                 if not job_id:
-                    yield output.updates(shown, output.nothing())
+                    yield output.updates(shown)
                     return
                 files: dict[str, str] = {}  # by key in the blob store
-                async with aclosing(follow(self._client, job_id, watcher)) as views:
+                async with aclosing(follow(self._client, self._streams, job_id, watcher)) as views:
                     async for view in views:
-                        if view is None:
-                            yield [gr.skip()] * len(output.nothing())
-                            continue
-                        paths = await self._fetched(view.job, view.images, files)
-                        now = output.render(view, paths)
+                        if view is not None:
+                            paths = await self._fetched(view.job, view.images, files)
+                            shown = output.render(view, paths, watcher.selected)
                         if not watcher.retired:
-                            yield output.updates(shown, now)
-                        shown = now
+                            yield output.updates(shown)
             except CloudbrushError as error:
-                yield output.updates(shown, output.nothing(error))
+                yield output.updates(output.nothing(error))
 
     async def _fetched(self, job: Job, images: tuple[ImageResult, ...], files: dict[str, str]) -> list[str]:
         """The files of the images, fetched once each; one of an attempt that was lost is left out."""
@@ -111,39 +110,30 @@ class Handlers:
     async def list_jobs(self, request: gr.Request, shown: str, *filters: Any) -> AsyncGenerator[Any]:
         """The job dropdown with the job that Output shows chosen, again when a listed job changes state."""
         query = JobQuery(*filters)
-        first = True
+        update: dict[str, Any] = {}
         with self._job_lists.begin(request.session_hash) as watcher:
             try:
-                found = watch(self._client, lambda: cloud_panel.find_jobs(self._client, query), watcher)
+                found = watch(self._streams, lambda: cloud_panel.find_jobs(self._client, query), watcher)
                 async with aclosing(found) as lists:
                     async for jobs in lists:
-                        if jobs is None:
-                            yield gr.skip()
-                            continue
-                        update: dict[str, Any] = {"choices": cloud_panel.job_choices(jobs, query)}
-                        if first:  # from then on the choice is the person's
-                            listed = any(job.id == shown for job in jobs)
-                            update["value"] = shown if listed else cloud_panel.NO_JOB
-                        first = False
-                        yield gr.update(**update)
+                        if jobs is not None:
+                            update = cloud_panel.job_list(jobs, query, shown)
+                        if not watcher.retired:
+                            yield gr.update(**update)
             except CloudbrushError as error:
                 raise _toast(error) from error
 
     async def list_endpoints(self, chosen: str, request: gr.Request) -> AsyncGenerator[list[Any]]:
         """Endpoint dropdown, note and Generate's label, again while an endpoint is on its way to a state."""
-        told = None
         with self._endpoint_lists.begin(request.session_hash) as watcher:
-            while True:
+            while not watcher.retired:
                 try:
                     endpoints = await cloud_panel.listed_endpoints(self._client)
                 except CloudbrushError as error:
                     raise _toast(error) from error
                 if watcher.retired:
                     return
-                yield (
-                    [gr.skip()] * 3 if endpoints == told else cloud_panel.endpoint_updates(endpoints, chosen)
-                )
-                told = endpoints
+                yield cloud_panel.endpoint_updates(endpoints, chosen)
                 if not any(endpoint.state in cloud_panel.MOVING for endpoint in endpoints):
                     return
                 await watcher.news(ENDPOINT_LOOK)
@@ -152,10 +142,10 @@ class Handlers:
     async def show_filters(self, advanced: bool) -> list[Any]:
         """Reveal the filters with what can be chosen now, or hide and clear them."""
         endpoint, checkpoint = await cloud_panel.filter_choices(self._client)
-        return [gr.Column(visible=advanced), cloud_panel.ANY, [], endpoint, checkpoint, None, None]
+        return [gr.update(visible=advanced), cloud_panel.ANY, [], endpoint, checkpoint, None, None]
 
     @telling
-    async def refresh_checkpoints(self, chosen: str | None) -> gr.Dropdown:
+    async def refresh_checkpoints(self, chosen: str | None) -> Any:
         """The checkpoints there are now."""
         return (await txt2img.checkpoints(self._client, chosen))[0]
 
@@ -166,17 +156,15 @@ class Handlers:
         return side, side
 
     @telling
-    async def reuse_seed(self, job_id: str, selected: float) -> int:
-        """The seed of the image shown."""
-        return await txt2img.painted_seed(self._client, job_id, int(selected or 0))
-
-    @telling
-    async def select(self, job_id: str, chosen: gr.SelectData) -> tuple[Any, Any, int]:
-        """Infotext, file and number of the image chosen in the gallery."""
+    async def select(self, job_id: str, chosen: gr.SelectData, request: gr.Request) -> tuple[Any, Any]:
+        """Infotext and file of the image chosen in the gallery."""
         index = int(chosen.index)
+        if watcher := self._outputs.speaking(request.session_hash):
+            watcher.select(index)  # it tells what Output shows for as long as the job runs
+            return gr.skip(), gr.skip()
         job = await self._client.job(job_id)
-        infotext = job.images[index].infotext if index < len(job.images) else gr.skip()
-        return infotext, gr.DownloadButton(value=chosen.value["image"]["path"]), index
+        path = chosen.value["image"]["path"]
+        return output.infotext(JobView.of(job), index), gr.update(value=path)
 
     @telling
     async def cancel(self, job_id: str) -> None:
@@ -195,3 +183,8 @@ class Handlers:
 def tokens(prompt: str) -> str:
     """The counter of a prompt box."""
     return txt2img.tokens(prompt)
+
+
+def reuse_seed(infotext: str) -> int:
+    """The seed of the image shown."""
+    return txt2img.painted_seed(infotext)

@@ -13,7 +13,9 @@ from cloudbrush.client import Client
 from cloudbrush.domain.errors import CloudbrushError
 from cloudbrush.domain.invocation import ImageResult
 from cloudbrush.domain.job import EventKind, Job, JobEvent, JobState
+from cloudbrush.studio.streams import Streams
 
+MOST_WATCHED = 20  # unfinished jobs of a list whose states are watched: the oldest, which are painted first
 SIGN_OF_LIFE = 15.0  # seconds after which a silent watcher yields, so that Gradio notices a closed page
 
 
@@ -65,11 +67,17 @@ class Watcher:
 
     def __init__(self) -> None:
         self.retired = False
+        self.selected = 0  # the image a person chose in the gallery
         self._bell = asyncio.Event()
 
     def wake(self) -> None:
         """Say that there is something to show."""
         self._bell.set()
+
+    def select(self, index: int) -> None:
+        """Say that a person chose an image."""
+        self.selected = index
+        self.wake()
 
     def retire(self) -> None:
         """End the watch at its next look."""
@@ -91,6 +99,10 @@ class Watches:
     def __init__(self) -> None:
         self._speaking: dict[str | None, Watcher] = {}
 
+    def speaking(self, page: str | None) -> Watcher | None:
+        """The watcher of the page, if one is at work."""
+        return self._speaking.get(page)
+
     @contextmanager
     def begin(self, page: str | None) -> Iterator[Watcher]:
         """A watcher for the page, which retires the one before."""
@@ -105,7 +117,9 @@ class Watches:
                 del self._speaking[page]
 
 
-async def follow(client: Client, job_id: str, watcher: Watcher) -> AsyncGenerator[JobView | None]:
+async def follow(
+    client: Client, streams: Streams, job_id: str, watcher: Watcher
+) -> AsyncGenerator[JobView | None]:
     """The job as it is, then as it changes, until it is finished; None as a sign of life."""
     view = JobView.of(await client.job(job_id))
     yield view
@@ -114,7 +128,7 @@ async def follow(client: Client, job_id: str, watcher: Watcher) -> AsyncGenerato
 
     async def listen() -> None:
         nonlocal view
-        async for event in client.events(job_id):
+        async for event in streams.events(job_id):
             view = view.after(event)
             watcher.wake()
 
@@ -129,16 +143,17 @@ async def follow(client: Client, job_id: str, watcher: Watcher) -> AsyncGenerato
 
 
 async def watch(
-    client: Client, listed: Callable[[], Awaitable[list[Job]]], watcher: Watcher
+    streams: Streams, listed: Callable[[], Awaitable[list[Job]]], watcher: Watcher
 ) -> AsyncGenerator[list[Job] | None]:
     """A list of jobs, again whenever the state of one of them changes; None as a sign of life."""
     heard: dict[str, int] = {}  # the last event of each job that was looked at
     while not watcher.retired:
         jobs = await listed()
         yield jobs
-        changes = [partial(_change, client, job, heard) for job in jobs if not job.state.is_terminal]
-        if not changes:
+        unfinished = [job for job in jobs if not job.state.is_terminal]
+        if not unfinished:
             return
+        changes = [partial(_change, streams, job, heard) for job in unfinished[-MOST_WATCHED:]]
         async with _listening(changes, watcher) as running:
             while not any(task.done() for task in running):
                 await watcher.news(SIGN_OF_LIFE)
@@ -147,11 +162,11 @@ async def watch(
                 yield None
 
 
-async def _change(client: Client, job: Job, heard: dict[str, int]) -> None:
+async def _change(streams: Streams, job: Job, heard: dict[str, int]) -> None:
     """Return once the job leaves the state it was listed in."""
     first = job.id not in heard  # the first event of all only says that the job was accepted
     with suppress(CloudbrushError):  # gone or unreachable: the next list tells
-        async for event in client.events(job.id, heard.get(job.id, 0)):
+        async for event in streams.events(job.id, heard.get(job.id, 0)):
             heard[job.id] = event.seq
             accepted, first = first, False
             if not accepted and state_after(event) not in (None, job.state):

@@ -40,7 +40,6 @@ class Output:
     cancel: gr.Button
     save: gr.DownloadButton
     delete: gr.Button
-    selected: gr.Number
 
     @property
     def components(self) -> list[Any]:
@@ -84,8 +83,7 @@ def build_output() -> tuple[gr.Textbox, Output]:
             placeholder="Appears with the image, and is saved inside it",
             buttons=["copy"],
         )
-        selected = gr.Number(0, visible=False, elem_id="txt2img_selected")
-    return inference_id, Output(state, stage, gallery, infotext, cancel, save, delete, selected)
+    return inference_id, Output(state, stage, gallery, infotext, cancel, save, delete)
 
 
 Shown = dict[str, dict[str, Any]]  # what each component of Output shows, by name
@@ -96,16 +94,15 @@ def nothing(error: CloudbrushError | None = None) -> Shown:
     return {
         "state": {"value": ""},
         "stage": {"value": _alert(error) if error else EMPTY, "visible": True},
-        "gallery": {"value": [], "visible": False, "selected_index": None},
+        "gallery": {"value": [], "visible": False},
         "infotext": {"value": ""},
         "cancel": {"visible": False},
         "save": {"value": None, "visible": False},
         "delete": {"visible": False},
-        "selected": {"value": 0},
     }
 
 
-def render(view: JobView, paths: list[str]) -> Shown:
+def render(view: JobView, paths: list[str], selected: int = 0) -> Shown:
     """Output for a job; `paths` are the files of those of its images that are painted."""
     generation = view.job.generation
     unfinished = not view.job.state.is_terminal
@@ -114,22 +111,17 @@ def render(view: JobView, paths: list[str]) -> Shown:
     return {
         "state": {"value": state_line(view)},
         "stage": {"value": stage(view, painted=painted), "visible": unfinished or not painted},
-        "gallery": {
-            "value": [(path, alt) for path in paths],
-            "visible": painted,
-            "selected_index": 0 if painted else None,
-        },
-        "infotext": {"value": view.images[0].infotext if view.images else described(generation)},
+        "gallery": {"value": [(path, alt) for path in paths], "visible": painted},
+        "infotext": {"value": infotext(view, selected)},
         "cancel": {"visible": unfinished},
-        "save": {"value": paths[0] if painted else None, "visible": painted},
+        "save": {"value": paths[min(selected, len(paths) - 1)] if painted else None, "visible": painted},
         "delete": {"visible": not unfinished},
-        "selected": {"value": 0},
     }
 
 
-def updates(before: Shown, now: Shown) -> list[Any]:
-    """What Gradio is told: only what changed, so that nothing blinks."""
-    return [gr.skip() if before.get(name) == shown else gr.update(**shown) for name, shown in now.items()]
+def updates(shown: Shown) -> list[Any]:
+    """What Gradio is told: always everything. Of messages that arrive together, only the last counts."""
+    return [gr.update(**component) for component in shown.values()]
 
 
 def state_line(view: JobView) -> str:
@@ -185,6 +177,13 @@ def problem(error: CloudbrushError | Problem) -> str:
 def sentence(detail: str) -> str:
     """The detail as a sentence of its own."""
     return f"{detail[:1].upper()}{detail[1:]}" + ("" if detail.endswith(".") else ".")
+
+
+def infotext(view: JobView, selected: int) -> str:
+    """What made the image that is selected, or will make the first one."""
+    if not view.images:
+        return described(view.job.generation)
+    return view.images[min(selected, len(view.images) - 1)].infotext
 
 
 def described(generation: Txt2Img) -> str:

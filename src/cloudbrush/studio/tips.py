@@ -3,7 +3,7 @@
 TIPS = {
     "setting_sd_model_checkpoint": "The model that paints; each was trained on other pictures.",
     "refresh_sd_model_checkpoint": "Look through the model folders again",
-    "txt2img_prompt": "What the image should show. (word:1.2) makes a word count more, [word] less.",
+    "txt2img_prompt": "What the image should show. (word:1.2) weighs a word: Ctrl+Up, Ctrl+Down.",
     "txt2img_neg_prompt": "What the image should not show.",
     "txt2img_token_counter": "Length in tokens; the model reads 75 at a time.",
     "txt2img_negative_token_counter": "Length in tokens; the model reads 75 at a time.",

@@ -11,6 +11,7 @@ import gradio as gr
 from pydantic import ValidationError
 
 from cloudbrush.client import Client
+from cloudbrush.domain import infotext
 from cloudbrush.domain.asset import AssetKind, ModelAsset
 from cloudbrush.domain.errors import InvalidInput
 from cloudbrush.domain.generation import RANDOM_SEED, Txt2Img
@@ -215,12 +216,12 @@ def _number(value: Any) -> Any:
     return int(value) if isinstance(value, float) and math.isfinite(value) and value == int(value) else value
 
 
-async def checkpoints(client: Client, chosen: str | None) -> tuple[gr.Dropdown, ModelAsset | None]:
+async def checkpoints(client: Client, chosen: str | None) -> tuple[Any, ModelAsset | None]:
     """The dropdown of what there is now, keeping the choice if it is still there, and the chosen asset."""
     assets = await client.models(AssetKind.CHECKPOINT)
     asset = next((asset for asset in assets if asset.name == chosen), assets[0] if assets else None)
     choices = [(f"{asset.name} [{asset.short_hash}]", asset.name) for asset in assets]
-    return gr.Dropdown(choices=choices, value=asset.name if asset else None), asset
+    return gr.update(choices=choices, value=asset.name if asset else None), asset
 
 
 async def native_size(client: Client, checkpoint: str | None) -> int:
@@ -229,11 +230,6 @@ async def native_size(client: Client, checkpoint: str | None) -> int:
     return asset.native_size if asset else USUAL_SIDE
 
 
-async def painted_seed(client: Client, job_id: str, selected: int) -> int:
-    """The seed of the image shown in Output, -1 when there is none."""
-    if not job_id:
-        return RANDOM_SEED
-    job = await client.job(job_id)
-    if selected < len(job.images):
-        return job.images[selected].seed
-    return job.generation.seed
+def painted_seed(text: str) -> int:
+    """The seed in the infotext of the image shown, -1 when there is none."""
+    return int(infotext.parse(text).get("Seed", RANDOM_SEED))

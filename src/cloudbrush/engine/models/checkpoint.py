@@ -7,13 +7,12 @@ from dataclasses import dataclass
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from torch import nn
 from transformers.models.clip.configuration_clip import CLIPTextConfig
 from transformers.models.clip.modeling_clip import CLIPTextModel
 
 from cloudbrush.domain.model_file import ModelInfo
 from cloudbrush.engine.models.layout import Layout
-from cloudbrush.engine.schedules import ModelSigmas
+from cloudbrush.engine.sigmas import ModelSigmas
 
 LATENT_SCALE = 0.18215  # SD1: latents the denoiser sees per latents the autoencoder gives
 
@@ -60,12 +59,6 @@ class Checkpoint:
     def downscale(self) -> int:
         """Pixels per latent along a side."""
         return int(2 ** (len(self.vae.config.block_out_channels) - 1))
-
-    @property
-    def bytes(self) -> int:
-        """Memory of all weights."""
-        modules: tuple[nn.Module, ...] = (self.unet, self.vae, self.text_encoder)
-        return sum(p.numel() * p.element_size() for module in modules for p in module.parameters())
 
 
 @dataclass(frozen=True)

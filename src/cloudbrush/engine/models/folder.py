@@ -19,7 +19,7 @@ from cloudbrush.domain.errors import ModelFileError
 from cloudbrush.domain.model_file import ModelInfo
 from cloudbrush.engine.models import weights
 from cloudbrush.engine.models.checkpoint import Checkpoint, Placement, Skeleton
-from cloudbrush.engine.schedules import ModelSigmas
+from cloudbrush.engine.sigmas import ModelSigmas
 
 _PIPELINE = "StableDiffusionPipeline"
 _MAX_CONFIG = 2**20  # bytes

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from cloudbrush.domain import tokens
 from cloudbrush.domain.errors import ModelFileError
 from cloudbrush.domain.model_file import Header
 
@@ -137,6 +138,11 @@ def _vae(header: Header) -> dict[str, Any]:
 def _text_encoder(header: Header) -> dict[str, Any]:
     prefix = text_prefix(header)
     vocabulary, width = header.shape(f"{prefix}embeddings.token_embedding.weight")
+    positions = header.shape(f"{prefix}embeddings.position_embedding.weight")[0]
+    if vocabulary <= tokens.END or positions < tokens.CHUNK + 2:
+        raise ModelFileError(
+            f"the text encoder knows {vocabulary} tokens and {positions} places, fewer than CLIP's"
+        )
     heads = _metadata_number(header, "text_heads", max(1, width // TEXT_HEAD_WIDTH))
     _check_divides("heads of the text encoder", heads, width)
     return {
@@ -145,7 +151,7 @@ def _text_encoder(header: Header) -> dict[str, Any]:
         "intermediate_size": header.shape(f"{prefix}encoder.layers.0.mlp.fc1.weight")[0],
         "num_hidden_layers": _count(header, f"{prefix}encoder.layers.{{}}.layer_norm1.weight"),
         "num_attention_heads": heads,
-        "max_position_embeddings": header.shape(f"{prefix}embeddings.position_embedding.weight")[0],
+        "max_position_embeddings": positions,
         "projection_dim": width,
         "hidden_act": "quick_gelu",
     }

@@ -16,7 +16,7 @@ from cloudbrush.domain.model_file import Header, ModelInfo, inspect
 from cloudbrush.engine.models import keys, weights
 from cloudbrush.engine.models.checkpoint import Checkpoint, Placement, Skeleton
 from cloudbrush.engine.models.layout import UNET, read_layout, text_prefix
-from cloudbrush.engine.schedules import ModelSigmas
+from cloudbrush.engine.sigmas import ModelSigmas
 
 # What real files hold beside the weights: averages for training, constants of the noise schedule, leftovers.
 _TOLERATED = re.compile(

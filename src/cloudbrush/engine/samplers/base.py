@@ -13,13 +13,16 @@ from cloudbrush.engine.noise import Noise
 # Yields (x, sigma) and is sent the denoised prediction there; returns the final latents.
 State = tuple[Tensor, float]
 Sampling = Generator[State, Tensor, Tensor]
+# The same, but is sent two predictions: the guided one and that of the negative prompt alone.
+PairSampling = Generator[State, tuple[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Options:
     """What people may set about a sampler; the defaults are the WebUI's."""
 
-    eta: float = 1.0  # how much of an ancestral step is new noise
+    eta: float = 1.0  # how much of an ancestral or stochastic step is new noise
+    eta_ddim: float = 0.0  # the same for DDIM
     churn: float = 0.0  # noise added before deterministic steps, over the whole run
     churn_from: float = 0.0  # sigmas between which it is added
     churn_until: float = math.inf
