@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -37,6 +40,7 @@ def test_help_answers_without_loading_anything_but_the_command_line(command: str
     words = [command, "--help"] if command else ["--help"]
     code = f"""
 import sys
+import tomllib
 sys.argv = ["cloudbrush", *{words}]
 from cloudbrush.cli.app import main
 try:
@@ -81,3 +85,20 @@ def _modules_after(code: str) -> set[str]:
     report = "\nimport sys; print('LOADED', *{name.partition('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-c", code + report], capture_output=True, text=True, check=True)
     return set(done.stdout.rpartition("LOADED")[2].split())
+
+
+def test_every_package_that_is_imported_is_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["studio"], *extras["worker"]]
+    declared = {re.match(r"[\w-]+", line)[0].lower().replace("-", "_") for line in wanted}  # type: ignore[index]
+    imported = set()
+    for file in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                imported.add((node.module or "").partition(".")[0])
+            elif isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+    names = {"PIL": "pillow"}  # where the module is not called as its package
+    foreign = {names.get(name, name) for name in imported - sys.stdlib_module_names - {"cloudbrush"}}
+    assert foreign <= declared
