@@ -29,7 +29,12 @@ class Client:
     def __init__(self, url: str) -> None:
         """Talk to the control plane at `url`, such as `http://127.0.0.1:7860`."""
         self.url = url.rstrip("/")
-        self._http = httpx.AsyncClient(base_url=f"{self.url}/api/v1", timeout=30.0, trust_env=False)
+        self._http = httpx.AsyncClient(
+            base_url=f"{self.url}/api/v1",
+            timeout=30.0,
+            trust_env=False,
+            limits=httpx.Limits(max_connections=None),  # each followed job holds one
+        )
 
     async def __aenter__(self) -> Self:
         return self

@@ -47,8 +47,10 @@ class StudioPage:
 
     def choose(self, elem_id: str, part: str) -> None:
         """Choose the entry of a dropdown that has `part` in it."""
-        self.field(elem_id, "input").click()
+        box = self.field(elem_id, "input")
+        box.click()
         self.page.get_by_role("option", name=re.compile(re.escape(part))).click()
+        box.blur()  # a list of several choices stays open until then
 
     def choose_endpoint(self, part: str) -> None:
         """Choose the endpoint whose entry has `part` in it."""

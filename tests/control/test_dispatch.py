@@ -64,13 +64,16 @@ async def test_jobs_queued_before_the_start_are_run(world: World) -> None:
 
 async def test_no_more_jobs_run_at_once_than_the_endpoint_takes(world: World) -> None:
     running, peak = 0, 0
+    together = asyncio.Event()
 
     async def counts(invocation: Invocation) -> AsyncGenerator[WorkerEvent]:
         nonlocal running, peak
         running += 1
         peak = max(peak, running)
+        if running == 2:
+            together.set()
         try:
-            await asyncio.sleep(0)
+            await together.wait()
             async for event in builders.paints_one_image(invocation):
                 yield event
         finally:
@@ -168,10 +171,11 @@ async def test_an_error_nobody_expected_leaves_the_dispatcher_alive(world: World
 
 
 async def test_a_cancelled_running_job_stops_its_worker(world: World) -> None:
-    stopped = asyncio.Event()
+    began, stopped = asyncio.Event(), asyncio.Event()
 
     async def notices(_invocation: Invocation) -> AsyncGenerator[WorkerEvent]:
         try:
+            began.set()
             yield Progress(step=1, steps=20)
             await asyncio.Event().wait()
         finally:
@@ -179,7 +183,8 @@ async def test_a_cancelled_running_job_stops_its_worker(world: World) -> None:
 
     job = world.submit()
     async with world.dispatching(notices):
-        await world.until(job.id, JobState.RUNNING)
+        async with asyncio.timeout(DEADLINE):
+            await began.wait()
         assert jobs.cancel(world.plane, job.id, owner="ann").state is JobState.CANCELLED
         async with asyncio.timeout(DEADLINE):
             await stopped.wait()

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from cloudbrush.control import resolve
 from cloudbrush.control.submit import submit
+from cloudbrush.domain.asset import AssetKind
 from cloudbrush.domain.endpoint import EndpointState
 from cloudbrush.domain.errors import EndpointNotReady, NotFound, UnknownModel
 from cloudbrush.domain.generation import MAX_SEED, Txt2Img
 from cloudbrush.domain.job import EventKind, JobState
+from cloudbrush.stores.base import AssetSource, JobFilter
+from tests import builders
 from tests.world import World
 
 
@@ -42,6 +48,41 @@ def test_an_unknown_checkpoint_is_refused_by_name(world: World) -> None:
     assert refused.value.field == "checkpoint"
 
 
+@pytest.mark.parametrize(
+    ("changes", "field", "name"),
+    [
+        ({"vae": "dreamy"}, "vae", "dreamy"),
+        ({"prompt": "a <lora:neon:1>"}, "prompt", "neon"),
+        ({"prompt": "a <lyco:neon>"}, "prompt", "neon"),
+        ({"prompt": "a <hypernet:anime:0.5>"}, "prompt", "anime"),
+    ],
+)
+def test_unknown_networks_are_refused_by_name(
+    world: World, changes: dict[str, str], field: str, name: str
+) -> None:
+    with pytest.raises(UnknownModel, match=name) as refused:
+        submit(world.plane, Txt2Img(**changes), owner="ann", endpoint="pocket")  # type: ignore[arg-type]
+    assert refused.value.field == field
+
+
+def test_every_model_a_generation_names_goes_along(world: World) -> None:
+    for kind in (AssetKind.LORA, AssetKind.HYPERNETWORK, AssetKind.EMBEDDING, AssetKind.VAE):
+        for name in ("wanted", "other"):
+            asset = builders.checkpoint(name).model_copy(update={"kind": kind})
+            world.plane.stores.assets.put(AssetSource(asset, Path(name), modified=1))
+    prompt = "a <lora:wanted:1> <lora:wanted:0.5> <hypernet:wanted:1> in Wanted style"
+    needed = resolve.everything(world.plane, Txt2Img(prompt=prompt, vae="wanted"))
+    assert [(asset.kind, asset.name) for asset in needed] == [
+        (AssetKind.CHECKPOINT, "pocket"),
+        (AssetKind.VAE, "wanted"),
+        (AssetKind.LORA, "wanted"),
+        (AssetKind.HYPERNETWORK, "wanted"),
+        (AssetKind.EMBEDDING, "wanted"),
+    ]
+    (negative,) = resolve.everything(world.plane, Txt2Img(negative_prompt="other"))[1:]
+    assert (negative.kind, negative.name) == (AssetKind.EMBEDDING, "other")
+
+
 def test_an_unknown_endpoint_is_refused(world: World) -> None:
     with pytest.raises(NotFound, match="nowhere"):
         submit(world.plane, Txt2Img(), owner="ann", endpoint="nowhere")
@@ -56,12 +97,7 @@ def test_an_endpoint_in_any_other_state_is_refused_and_nothing_is_stored(
     with pytest.raises(EndpointNotReady, match=f"is {state}, not InService") as refused:
         world.submit()
     assert refused.value.hint
-    assert (
-        world.plane.stores.queue.overdue(
-            world.clock(), world.clock.time.max.replace(tzinfo=world.clock.time.tzinfo)
-        )
-        == []
-    )
+    assert world.plane.stores.jobs.find(JobFilter(), limit=1).jobs == ()
 
 
 def test_a_repeated_request_is_answered_also_when_the_endpoint_left_service(world: World) -> None:

@@ -38,11 +38,11 @@ async def test_workers_killed_mid_step(program: Program) -> None:
     chance = random.Random(20)
     killed, asked = 0, 0
     async with Client(await program.url()) as client:
-        await client.deploy(EndpointSpec(name="pair", min_instances=2, concurrency=2))
+        await client.deploy(EndpointSpec(name="pair", min_instances=2, concurrency=1))
         await client.delete_endpoint("pocket")
         while killed < KILLS:
             await program.until_in_service(client, "pair", instances=2)
-            jobs = [await client.submit(PAINTING, endpoint="pair") for _ in range(4)]
+            jobs = [await client.submit(PAINTING, endpoint="pair") for _ in range(2)]
             asked += len(jobs)
             await asyncio.gather(*(_until_painting(client, job) for job in jobs))
             for worker in program.workers():

@@ -176,31 +176,40 @@ def make_hypernetwork(path: Path, folder: Path, steps: int) -> None:
     torch.save(record, folder / "pastel.pt")
 
 
-def make_embedding(path: Path, folder: Path, steps: int, vectors: int = 2) -> None:
-    """`moonlit.safetensors`: a word for a night sky with a moon and stars."""
-    model = export.read(path)
-    table = model.text.get_input_embeddings()
-    learnt = nn.Parameter(table.weight[list(tokens.ids("crescent sky"))[:vectors]].clone())
+class Word(nn.Module):
+    """A text encoder whose placeholder stands for learnt vectors (textual inversion, Gal et al., 2022)."""
 
-    def encode(texts: list[str]) -> torch.Tensor:
-        """(n, 77, width), the placeholder replaced by the learnt vectors."""
-        mark = tokens.ids(PLACEHOLDER)[0]
+    def __init__(self, model: Pocket, vectors: int) -> None:
+        super().__init__()
+        self.text = model.text
+        table = self.text.get_input_embeddings()
+        self.learnt = nn.Parameter(table.weight[list(tokens.ids("crescent star"))[:vectors]].clone())
+        table.register_forward_hook(self._insert)
+        self.which = torch.empty(0)  # (n, 77): number of the learnt vector at this position, or -1
+
+    def _insert(self, _: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> torch.Tensor:
+        return torch.where((self.which >= 0)[..., None], self.learnt[self.which.clamp(min=0)], output)
+
+    def encode(self, texts: list[str]) -> torch.Tensor:
+        """(n, 77, width) conditioning."""
+        (mark,) = tokens.ids(PLACEHOLDER)
+        marks = [-1 - i for i in range(len(self.learnt))]
         lines = [
-            [t for token in tokens.ids(text) for t in ([-1] * vectors if token == mark else [token])]
+            [each for token in tokens.ids(text) for each in (marks if token == mark else [token])]
             for text in texts
         ]
         rows = torch.tensor([tokens.padded(line) for line in lines])
-        start = rows.roll(1, 1) != -1
-        which = torch.where(start, 0, 1)
-        found = torch.where((rows == -1)[..., None], learnt[which], table.weight[rows.clamp(min=0)])
-        return model.text(inputs_embeds=found).last_hidden_state
+        self.which = torch.where(rows < 0, -1 - rows, -1)
+        return self.text(input_ids=rows.clamp(min=0)).last_hidden_state
 
-    fit(model, moonlit, encode, [learnt], steps, 2e-2, drawn=64)
-    save_file(
-        {"emb_params": learnt.detach().half()},
-        folder / "moonlit.safetensors",
-        {"modelspec.title": "moonlit"} | LICENCE,
-    )
+
+def make_embedding(path: Path, folder: Path, steps: int, vectors: int = 2) -> None:
+    """`moonlit.safetensors`: a word for a night sky with a moon and stars."""
+    model = export.read(path)
+    word = Word(model, vectors)
+    fit(model, moonlit, word.encode, [word.learnt], steps, 2e-2, drawn=64)
+    vectors_only = {"emb_params": word.learnt.detach().half()}
+    save_file(vectors_only, folder / "moonlit.safetensors", {"modelspec.title": "moonlit"} | LICENCE)
 
 
 def make(path: Path, folder: Path, steps: int = 240) -> None:

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 import structlog
 from anyio import CapacityLimiter, to_thread
 
+from cloudbrush.control import resolve
 from cloudbrush.control.jobs import drop_leftovers, end
 from cloudbrush.control.plane import ControlPlane
-from cloudbrush.domain.asset import AssetKind
 from cloudbrush.domain.endpoint import Endpoint
 from cloudbrush.domain.errors import (
     CloudbrushError,
@@ -20,6 +20,7 @@ from cloudbrush.domain.errors import (
     NotFound,
     Stale,
     Unavailable,
+    UnknownModel,
     WorkerLost,
 )
 from cloudbrush.domain.invocation import (
@@ -157,16 +158,20 @@ class Attempt:
             return None
 
     def _invocation(self) -> Invocation:
-        name = self.job.generation.checkpoint or ""
         try:
-            asset = self._plane.stores.assets.get(AssetKind.CHECKPOINT, name)
-        except NotFound as error:
-            raise GenerationFailed(
-                f"checkpoint {name!r} is no longer there", field="checkpoint", hint="Choose another."
-            ) from error
-        ref = AssetRef(kind=asset.kind, name=asset.name, sha256=asset.sha256, size=asset.size, key=asset.key)
+            needed = resolve.everything(self._plane, self.job.generation)
+        except UnknownModel as error:  # it was there when the job was accepted
+            raise GenerationFailed(f"{error.detail} any more", field=error.field, hint=error.hint) from error
         return Invocation(
-            job_id=self.job.id, epoch=self.job.epoch, generation=self.job.generation, assets=(ref,)
+            job_id=self.job.id,
+            epoch=self.job.epoch,
+            generation=self.job.generation,
+            assets=tuple(
+                AssetRef(
+                    kind=found.kind, name=found.name, sha256=found.sha256, size=found.size, key=found.key
+                )
+                for found in needed
+            ),
         )
 
     async def _commit(self, job: Job) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 
+from cloudbrush.control import resolve
 from cloudbrush.control.bells import DISPATCH
 from cloudbrush.control.plane import ControlPlane
-from cloudbrush.domain.asset import AssetKind, ModelAsset
 from cloudbrush.domain.endpoint import THIS_MACHINE, EndpointState
-from cloudbrush.domain.errors import EndpointNotReady, NotFound, UnknownModel
+from cloudbrush.domain.errors import EndpointNotReady
 from cloudbrush.domain.generation import MAX_SEED, RANDOM_SEED, Txt2Img
 from cloudbrush.domain.job import EventKind, Job
 from cloudbrush.stores.base import IdempotencyKey
@@ -28,7 +28,8 @@ def submit(
     if key and (earlier := plane.stores.requests.earlier(owner, key)):
         return earlier
     require_in_service(plane, place)
-    checkpoint = _checkpoint(plane, generation.checkpoint)
+    resolve.everything(plane, generation)
+    checkpoint = resolve.checkpoint(plane, generation.checkpoint)
     # A seed for each image of the job must fit: seed + k, k < image_count.
     seed = min(plane.new_seed(), MAX_SEED - generation.image_count) if generation.seed == RANDOM_SEED else 0
     job = Job(
@@ -55,30 +56,6 @@ def require_in_service(plane: ControlPlane, name: str) -> None:
             field="endpoint",
             hint="Choose an endpoint that is InService, or wait and refresh the list. Nothing was run.",
         )
-
-
-def _checkpoint(plane: ControlPlane, name: str | None) -> ModelAsset:
-    if name is None:
-        return _default_checkpoint(plane)
-    try:
-        return plane.stores.assets.get(AssetKind.CHECKPOINT, name)
-    except NotFound as error:
-        raise UnknownModel(
-            f"there is no checkpoint called {name!r}",
-            field="checkpoint",
-            hint="`cloudbrush models` lists what there is.",
-        ) from error
-
-
-def _default_checkpoint(plane: ControlPlane) -> ModelAsset:
-    for source in plane.stores.assets.all():
-        if source.asset.kind is AssetKind.CHECKPOINT:
-            return source.asset
-    raise UnknownModel(
-        "there is no checkpoint at all",
-        field="checkpoint",
-        hint="Put a .safetensors file into models/Stable-diffusion and refresh.",
-    )
 
 
 def _digest(generation: Txt2Img, endpoint: str) -> str:

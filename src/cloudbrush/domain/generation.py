@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from cloudbrush.domain.sampling import AUTOMATIC, SAMPLERS, SCHEDULES, find_sampler, find_schedule
 
@@ -39,6 +39,7 @@ def _storable(text: str) -> str:
 
 
 Text = Annotated[str, Field(max_length=20_000), AfterValidator(_storable)]
+Name = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_storable)]
 Side = Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE, multiple_of=SIDE_STEP)]
 
 
@@ -54,7 +55,7 @@ class Txt2Img(BaseModel):
     task: Literal["txt2img"] = "txt2img"
     prompt: Text = ""
     negative_prompt: Text = ""
-    checkpoint: Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_storable)] | None = None
+    checkpoint: Name | None = None
     sampler: Annotated[str, AfterValidator(_known_sampler)] = "DPM++ 2M"
     schedule: Annotated[str, AfterValidator(_known_schedule)] = AUTOMATIC
     steps: Annotated[int, Field(ge=1, le=150)] = 20
@@ -65,6 +66,14 @@ class Txt2Img(BaseModel):
     cfg_scale: Annotated[float, Field(ge=1, le=30, allow_inf_nan=False)] = 7.0
     seed: Annotated[int, Field(ge=RANDOM_SEED, le=MAX_SEED)] = RANDOM_SEED
     noise_source: Literal["NV", "CPU"] = "NV"
+    vae: Name | None = None  # None: the checkpoint's own
+
+    @model_validator(mode="after")
+    def _enough_steps(self) -> Self:
+        sampler = find_sampler(self.sampler)
+        if sampler and self.steps < sampler.fewest_steps:
+            raise ValueError(f"steps: {sampler.name} needs at least {sampler.fewest_steps}")
+        return self
 
     @property
     def image_count(self) -> int:

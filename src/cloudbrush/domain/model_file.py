@@ -173,9 +173,10 @@ def _check_places(tensors: Mapping[str, TensorInfo], body: int) -> None:
 
 
 _LORA = re.compile(
-    r"(\.lora_(up|down|A|B)\b|\.hada_w1_a|\.lokr_w[12]|\.oft_(blocks|diag)|\.(a1|b1)\.weight$"
+    r"(\.lora_(up|down|A|B)\b|\.lora_linear_layer\.|[._]lora\.(up|down)\.|\.hada_w1_a|\.lokr_w[12]|\.oft_(blocks|diag)|\.(a1|b1)\.weight$"
     r"|^lora_(unet|te\d?)_|\.(diff|diff_b|w_norm|on_input)$)"
 )
+_HYPERNETWORK = re.compile(r"\d+\.[kv]\.linear\.\d+\.(weight|bias)")
 _SIGNS: tuple[tuple[str, AssetKind, str | None], ...] = (  # the first tensor found decides
     ("conditioner.embedders.1.model.ln_final.weight", AssetKind.CHECKPOINT, "sdxl"),
     ("conditioner.embedders.0.model.ln_final.weight", AssetKind.CHECKPOINT, "sdxl-refiner"),
@@ -184,7 +185,7 @@ _SIGNS: tuple[tuple[str, AssetKind, str | None], ...] = (  # the first tensor fo
     ("cond_stage_model.transformer.final_layer_norm.weight", AssetKind.CHECKPOINT, "sd1"),
     ("first_stage_model.decoder.conv_in.weight", AssetKind.VAE, None),
     ("decoder.conv_in.weight", AssetKind.VAE, None),
-    ("emb_params", AssetKind.EMBEDDING, "sd1"),
+    ("emb_params", AssetKind.EMBEDDING, None),
     ("clip_g", AssetKind.EMBEDDING, "sdxl"),
     ("conv_first.weight", AssetKind.UPSCALER, None),
     ("model.0.weight", AssetKind.UPSCALER, None),
@@ -204,6 +205,8 @@ def _recognise(header: Header) -> tuple[AssetKind, str | None]:
     for key, kind, family in _SIGNS:
         if key in header and (kind != AssetKind.CHECKPOINT or _has_denoiser(header)):
             return kind, family
+    if all(_HYPERNETWORK.fullmatch(key) for key in header.tensors) and header.tensors:
+        return AssetKind.HYPERNETWORK, None
     if any(_LORA.search(key) for key in header.tensors):
         return AssetKind.LORA, _lora_family(header.metadata)
     for beginning, what in _FOREIGN:
