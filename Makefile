@@ -24,8 +24,11 @@ check: .venv/test  ## style, types and import rules
 fix: .venv/test  ## what style can be mended by itself
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
-pocket: .venv/run  ## train the built-in model from its seed; resumes where it stopped
+pocket: .venv/test  ## train the built-in model from its seed; resumes where it stopped
 	@$(BIN)/python -m training.pocket
+
+pocket-eval: .venv/test  ## score the built-in model on prompts it never saw
+	@$(BIN)/python -m training.pocket evaluate
 
 screenshots: .venv/test  ## the pictures of the user guide
 	@CLOUDBRUSH_SCREENSHOTS=1 $(BIN)/python -m pytest tests/browser -m browser
@@ -49,4 +52,4 @@ clean:  ## the virtual environment and build products; data/ stays
 	@sh tests/browser/install_chromium.sh
 	@touch $@
 
-.PHONY: help run test test-all check fix pocket screenshots clean
+.PHONY: help run test test-all check fix pocket pocket-eval screenshots clean
