@@ -70,7 +70,7 @@ def test_every_model_a_generation_names_goes_along(world: World) -> None:
         for name in ("wanted", "other"):
             asset = builders.checkpoint(name).model_copy(update={"kind": kind})
             world.plane.stores.assets.put(AssetSource(asset, Path(name), modified=1))
-    prompt = "a <lora:wanted:1> <lora:wanted:0.5> <hypernet:wanted:1> in Wanted style"
+    prompt = "# <lora:comment:1>\na <lora:wanted:1> <lora:wanted:0.5> <hypernet:wanted:1> in Wanted style"
     needed = resolve.everything(world.plane, Txt2Img(prompt=prompt, vae="wanted"))
     assert [(asset.kind, asset.name) for asset in needed] == [
         (AssetKind.CHECKPOINT, "pocket"),

@@ -136,6 +136,31 @@ def test_a_written_generation_reads_back_as_itself(generation: Txt2Img) -> None:
     assert back == generation
 
 
+LINE = "Steps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1, Size: 1024x512"
+
+
+@pytest.mark.parametrize(
+    ("old", "fields"),
+    [
+        (
+            "First pass size: 0x0",
+            {"Size-1": "768", "Size-2": "384", "Hires resize-1": "1024", "Hires resize-2": "512"},
+        ),
+        ("First pass size: 640x320", {"Size-1": "640", "Size-2": "320", "Hires resize-1": "1024"}),
+        ("Size-1: none, First pass size-1: x", {"Size-1": "512", "Hires resize-1": "512"}),
+        ("Hypernet: foo, Hypernet strength: 0.5", {"Prompt": "a cat<hypernet:foo:0.5>"}),
+        (
+            "AddNet Module 1: LoRA, AddNet Model 1: foo(a1b2c3), AddNet Weight A 1: 0.5",
+            {"Prompt": "a cat\n<lora:foo:0.5>"},
+        ),
+        ("AddNet Module 1: LyCORIS, AddNet Model 1: foo(a1b2c3)", {"Prompt": "a cat"}),
+    ],
+)
+def test_older_texts_are_translated(old: str, fields: dict[str, str]) -> None:
+    parsed = infotext.parse(f"a cat\n{LINE}, {old}")
+    assert fields.items() <= parsed.items()
+
+
 @given(st.text(max_size=200))
 def test_any_text_is_an_infotext(text: str) -> None:
     parsed = infotext.parse(text)

@@ -18,6 +18,7 @@ from cloudbrush.engine.models.single_file import load_single_file
 from cloudbrush.engine.sigmas import ModelSigmas
 
 WIDTH = 8  # of the tiny text encoder
+PLACES = 64  # of the latents here
 TIMESTEP = ModelSigmas.sd().timestep
 
 
@@ -59,7 +60,7 @@ def test_guidance_goes_from_the_negative_towards_the_positive(
     asked = request(sigma=2.345)
     (positive, _), negative = asked.guidance.positive[0], asked.guidance.negative
     with_positive, with_negative = one_row(model, asked, positive), one_row(model, asked, negative)
-    ((denoised, alone),) = Denoiser(model, 8).predict([asked])
+    ((denoised, alone),) = Denoiser(model, 8 * PLACES).predict([asked])
     torch.testing.assert_close(alone, with_negative, rtol=1e-4, atol=1e-4)
     expected = with_negative + 7 * (with_positive - with_negative)
     torch.testing.assert_close(denoised, expected, rtol=1e-4, atol=1e-4)
@@ -73,7 +74,7 @@ def test_parts_add_their_weighted_differences(checkpoint: Checkpoint) -> None:
     negative = one_row(checkpoint, asked, asked.guidance.negative)
     expected = negative + 7 * 1.2 * (one_row(checkpoint, asked, padded) - negative)
     expected = expected - 7 * 0.5 * (one_row(checkpoint, asked, parts[1][0]) - negative)
-    ((denoised, _),) = Denoiser(checkpoint, 8).predict([asked])
+    ((denoised, _),) = Denoiser(checkpoint, 8 * PLACES).predict([asked])
     torch.testing.assert_close(denoised, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -88,9 +89,9 @@ REQUESTS = [
 
 @pytest.mark.parametrize("max_rows", [1, 3, 4, 100])
 def test_packed_requests_equal_each_alone(checkpoint: Checkpoint, max_rows: int) -> None:
-    packed = Denoiser(checkpoint, max_rows).predict(REQUESTS)
+    packed = Denoiser(checkpoint, max_rows * PLACES).predict(REQUESTS)
     for asked, denoised in zip(REQUESTS, packed, strict=True):
-        (alone,) = Denoiser(checkpoint, 100).predict([asked])
+        (alone,) = Denoiser(checkpoint, 100 * PLACES).predict([asked])
         assert_equal_but_for_rounding(denoised.denoised, alone.denoised, asked)
 
 
@@ -98,6 +99,12 @@ def assert_equal_but_for_rounding(one: Tensor, other: Tensor, asked: Request) ->
     """To 1e-5 of what sigma and guidance multiply the UNet's own rounding by."""
     unit = 1 + asked.sigma * asked.guidance.scale
     torch.testing.assert_close(one / unit, other / unit, rtol=0, atol=1e-5)
+
+
+def test_larger_images_share_a_call_with_fewer_others(checkpoint: Checkpoint) -> None:
+    denoiser = Denoiser(checkpoint, 16 * 64 * 64)
+    sides = (8, 64, 128, 256, 512)
+    assert [denoiser.rows_at_once(torch.empty(4, side, side)) for side in sides] == [64, 16, 4, 1, 1]
 
 
 class Cramped(Denoiser):
@@ -114,18 +121,20 @@ class Cramped(Denoiser):
 
 
 def test_a_batch_that_does_not_fit_is_split_and_the_lesson_kept(checkpoint: Checkpoint) -> None:
-    denoiser = Cramped(checkpoint, 100)
+    denoiser = Cramped(checkpoint, 100 * PLACES)
     denoiser.calls = []
     asked = [request(seed) for seed in range(4)]
     packed = denoiser.predict(asked)
     assert denoiser.calls == [8, 4, 2, 2, 2, 2]
-    assert denoiser.max_rows == 2
-    for one, other, request_ in zip(packed, Denoiser(checkpoint, 8).predict(asked), asked, strict=True):
+    assert denoiser.rows_at_once(asked[0].x) == 2
+    for one, other, request_ in zip(
+        packed, Denoiser(checkpoint, 8 * PLACES).predict(asked), asked, strict=True
+    ):
         assert_equal_but_for_rounding(one.denoised, other.denoised, request_)
 
 
 def test_a_row_that_does_not_fit_alone_is_explained(checkpoint: Checkpoint) -> None:
-    denoiser = Cramped(checkpoint, 4)
+    denoiser = Cramped(checkpoint, 4 * PLACES)
     denoiser.calls, denoiser.room = [], 0
     with pytest.raises(GenerationFailed, match="64x64 does not fit") as refused:
         denoiser.predict([request()])
@@ -135,4 +144,4 @@ def test_a_row_that_does_not_fit_alone_is_explained(checkpoint: Checkpoint) -> N
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(checkpoint: Checkpoint) -> None:
     with pytest.raises(RuntimeError):
-        Denoiser(checkpoint, 4).predict([replace(request(), x=torch.zeros(3, 8, 8))])
+        Denoiser(checkpoint, 4 * PLACES).predict([replace(request(), x=torch.zeros(3, 8, 8))])

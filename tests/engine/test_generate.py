@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 import threading
 
 import numpy as np
@@ -179,3 +180,33 @@ def test_a_closed_engine_ends_its_runs_and_takes_no_more(tiny: ModelFile) -> Non
     assert isinstance(listener.events[-1], Broke)
     with pytest.raises(GenerationFailed):
         engine.submit(generation(), Models(tiny), Listener())
+
+
+def test_many_jobs_with_random_cancels_each_end_exactly_once(engine: Engine, tiny: ModelFile) -> None:
+    """A crowd of different jobs, a third of them called off at some time: no job is lost or ends twice."""
+    chance = random.Random(20)
+    listeners = []
+    for seed in range(36):
+        listener = Listener()
+        asked = generation(
+            seed=seed,
+            steps=chance.randint(1, 12),
+            batch_size=chance.randint(1, 2),
+            width=chance.choice([64, 128]),
+            sampler=chance.choice(["Euler", "Euler a", "DPM++ 2M", "Heun", "DPM++ 2M SDE", "DDIM"]),
+            prompt=chance.choice(["a cat", "[a|b]", "a AND b", "x " * 80]),
+        )
+        handle = engine.submit(asked, Models(tiny), listener)
+        listeners.append((asked, handle, listener))
+    for _, handle, listener in chance.sample(listeners, 12):
+        if chance.random() < 0.5:
+            listener.wait(StepTaken | Done | Broke)
+        engine.cancel(handle)
+    for asked, _, listener in listeners:
+        end = listener.wait()
+        ends = [event for event in listener.events if isinstance(event, Done | Broke)]
+        assert ends == [end] == listener.events[-1:]
+        if isinstance(end, Done):
+            assert len(listener.images) == asked.image_count
+        else:
+            assert isinstance(end.error, Cancelled)

@@ -9,13 +9,20 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
+from transformers.models.clip.configuration_clip import CLIPTextConfig
+from transformers.models.clip.modeling_clip import CLIPTextModel
 
 from cloudbrush.domain.errors import ModelFileError
+from cloudbrush.domain.model_file import Header, TensorInfo
 from cloudbrush.engine.events import ModelFile
 from cloudbrush.engine.models.cache import LoadedModels
-from cloudbrush.engine.models.checkpoint import Checkpoint, Placement
+from cloudbrush.engine.models.checkpoint import Checkpoint, Placement, Skeleton
 from cloudbrush.engine.models.folder import load_folder
+from cloudbrush.engine.models.keys import to_ldm
+from cloudbrush.engine.models.layout import read_layout
 from cloudbrush.engine.models.single_file import load_single_file
 from tests.engine.conftest import Shape, save
 
@@ -67,6 +74,57 @@ def test_a_loaded_file_equals_the_modules_it_came_from(name: str, tmp_path: Path
     expected = outputs(*shape.modules())
     for ours, theirs in zip(outputs(loaded.unet, loaded.vae, loaded.text_encoder), expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+WELL_KNOWN = {  # names and shapes that every SD1.5 file has
+    "model.diffusion_model.time_embed.0.weight": (1280, 320),
+    "model.diffusion_model.input_blocks.3.0.op.weight": (320, 320, 3, 3),
+    "model.diffusion_model.input_blocks.4.0.skip_connection.weight": (640, 320, 1, 1),
+    "model.diffusion_model.input_blocks.8.1.transformer_blocks.0.attn2.to_k.weight": (1280, 768),
+    "model.diffusion_model.middle_block.1.proj_in.weight": (1280, 1280, 1, 1),
+    "model.diffusion_model.middle_block.2.out_layers.3.bias": (1280,),
+    "model.diffusion_model.output_blocks.2.1.conv.weight": (1280, 1280, 3, 3),
+    "model.diffusion_model.output_blocks.5.2.conv.weight": (1280, 1280, 3, 3),
+    "model.diffusion_model.output_blocks.11.1.transformer_blocks.0.ff.net.0.proj.weight": (2560, 320),
+    "model.diffusion_model.out.2.weight": (4, 320, 3, 3),
+    "first_stage_model.encoder.down.1.block.0.nin_shortcut.weight": (256, 128, 1, 1),
+    "first_stage_model.encoder.down.2.downsample.conv.weight": (512, 512, 3, 3),
+    "first_stage_model.decoder.mid.attn_1.proj_out.weight": (512, 512, 1, 1),
+    "first_stage_model.decoder.up.3.upsample.conv.weight": (512, 512, 3, 3),
+    "first_stage_model.decoder.up.0.block.0.nin_shortcut.weight": (128, 256, 1, 1),
+    "first_stage_model.quant_conv.weight": (8, 8, 1, 1),
+    "cond_stage_model.transformer.text_model.embeddings.position_embedding.weight": (77, 768),
+    "cond_stage_model.transformer.text_model.encoder.layers.11.mlp.fc2.bias": (768,),
+}
+
+
+def test_the_names_and_the_layout_of_sd15_itself() -> None:
+    """Without its weights: modules on the meta device take no memory."""
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(cross_attention_dim=768)
+        vae = AutoencoderKL(
+            block_out_channels=(128, 256, 512, 512),
+            layers_per_block=2,
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+        )
+        text = CLIPTextModel(
+            CLIPTextConfig(
+                hidden_size=768, intermediate_size=3072, num_attention_heads=12, projection_dim=768
+            )
+        )
+    weights = to_ldm(unet.state_dict(), vae.state_dict(), text.state_dict(), (2, 2, 2, 2))
+    shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
+    assert len(shapes) == 1130
+    assert WELL_KNOWN.items() <= shapes.items()
+    header = Header({name: TensorInfo("F16", shape, 0, 0) for name, shape in shapes.items()}, {}, 0)
+    layout = read_layout(header)
+    assert layout.unet["block_out_channels"] == (320, 640, 1280, 1280)
+    assert (layout.unet["attention_head_dim"], layout.text_encoder["num_attention_heads"]) == (8, 12)
+    built = Skeleton.build(layout)
+    assert set(built.unet.state_dict()) == set(unet.state_dict())
+    assert set(built.vae.state_dict()) == set(vae.state_dict())
+    assert set(built.text_encoder.state_dict()) == set(text.state_dict())
 
 
 def test_sd1s_own_rule_holds_where_metadata_are_silent(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from cloudbrush.control.plane import ControlPlane
 from cloudbrush.domain.asset import AssetKind, ModelAsset
 from cloudbrush.domain.errors import NotFound, UnknownModel
 from cloudbrush.domain.generation import Txt2Img
-from cloudbrush.domain.prompt import cut_network_tags
+from cloudbrush.domain.prompt import cut_network_tags, strip_comments
 
 TAG_KINDS = {
     "lora": AssetKind.LORA,
@@ -40,7 +40,7 @@ def _everything(plane: ControlPlane, generation: Txt2Img) -> Iterator[ModelAsset
     yield checkpoint(plane, generation.checkpoint)
     if generation.vae is not None:
         yield _named(plane, AssetKind.VAE, generation.vae, field="vae")
-    text, tags = cut_network_tags(generation.prompt)
+    text, tags = cut_network_tags(strip_comments(generation.prompt))
     for tag in tags:
         if kind := TAG_KINDS.get(tag.kind.lower()):
             yield _named(plane, kind, "".join(tag.arguments[:1]), field="prompt")

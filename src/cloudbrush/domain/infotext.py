@@ -8,6 +8,7 @@ Steps: 20, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7, Seed: 1, Size
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any
 
@@ -27,7 +28,8 @@ BETA_SHAPE = {"Beta schedule alpha": "0.6", "Beta schedule beta": "0.6"}
 
 _LEAST_PAIRS = 3  # a last line with fewer pairs belongs to the prompt
 _QUOTED = re.compile(r'\s*("(?:\\.|[^\\"])+")(?:,|$)')
-_SIZE = re.compile(r"(\d+)x(\d+)\Z")
+_HASH_BEHIND = re.compile(r"\([^()]*\)\Z")
+_SIZE = re.compile(r"([0-9]{1,9})x([0-9]{1,9})\Z")
 _VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)(?:-(\d+))?")
 
 
@@ -194,13 +196,34 @@ def _number(value: float) -> str:
 
 
 def _translate_old(fields: dict[str, str]) -> None:
+    """Rewrite what older WebUIs and extensions wrote as today's WebUI would."""
     if "First pass size-1" in fields:  # before hires fix had a scale, Size was the size after it
-        for side in ("1", "2"):
-            fields[f"Hires resize-{side}"] = fields.get(f"Size-{side}", "0")
-            fields[f"Size-{side}"] = fields.get(f"First pass size-{side}", "0")
-    hypernetwork = fields.get("Hypernet")
-    if hypernetwork:
-        fields[PROMPT] += f"<hypernet:{hypernetwork}:{fields.get('Hypernet strength', '1.0')}>"
+        width, height = (_pixels(fields.get(f"Size-{side}"), 512) for side in ("1", "2"))
+        first = [_pixels(fields.get(f"First pass size-{side}"), 0) for side in ("1", "2")]
+        if 0 in first:
+            first = _old_first_pass(width, height)
+        fields |= {"Hires resize-1": str(width), "Hires resize-2": str(height)}
+        fields |= {"Size-1": str(first[0]), "Size-2": str(first[1])}
+    if "Hypernet" in fields:
+        fields[PROMPT] += f"<hypernet:{fields['Hypernet']}:{fields.get('Hypernet strength', '1.0')}>"
+    loras = [
+        f"<lora:{_HASH_BEHIND.sub('', name)}:{fields.get(f'AddNet Weight A {number}', '1.0')}>"
+        for key, name in fields.items()
+        if (number := key.removeprefix("AddNet Model ")) != key
+        and fields.get(f"AddNet Module {number}") == "LoRA"
+    ]
+    if loras:
+        fields[PROMPT] += "\n" + "".join(loras)
+
+
+def _pixels(text: str | None, default: int) -> int:
+    return int(text) if text and re.fullmatch("[0-9]{1,9}", text) else default
+
+
+def _old_first_pass(width: int, height: int) -> list[int]:
+    """The size of a first pass that was left to the WebUI: as many pixels as 512x512, in steps of 64."""
+    scale = math.sqrt(512 * 512 / max(1, width * height))
+    return [math.ceil(scale * side / 64) * 64 for side in (width, height)]
 
 
 def _defaults(fields: dict[str, str]) -> dict[str, str]:

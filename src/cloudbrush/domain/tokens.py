@@ -18,8 +18,10 @@ from cloudbrush.domain.prompt import (
     split_parts,
     strip_comments,
 )
+from cloudbrush.domain.words import Word, Words, must_close
 from cloudbrush.domain.prompt_editing import Timeline, schedule
 
+NO_WORDS = Words()
 CHUNK = 75  # tokens of text in a chunk
 START = 49406
 END = 49407
@@ -38,6 +40,7 @@ class Chunk:
 
     tokens: tuple[int, ...]
     multipliers: tuple[float, ...]
+    words: tuple[tuple[int, str], ...] = ()  # embeddings: position among the tokens, name
 
 
 @dataclass(frozen=True)
@@ -66,19 +69,19 @@ def encode(text: str) -> list[int]:
     return ids
 
 
-def tokenize(prompt: str) -> TokenizedPrompt:
+def tokenize(prompt: str, words: Words = NO_WORDS) -> TokenizedPrompt:
     """The chunks of one prompt after attention parsing; at least one chunk."""
-    return tokenize_segments(parse_attention(prompt))
+    return tokenize_segments(parse_attention(prompt), words)
 
 
-def tokenize_segments(segments: Iterable[Segment]) -> TokenizedPrompt:
+def tokenize_segments(segments: Iterable[Segment], words: Words = NO_WORDS) -> TokenizedPrompt:
     """The chunks of weighted segments, each tokenised by itself."""
     chunks = _Chunks()
     for segment in segments:
         if segment.is_break:
             chunks.close()
             continue
-        for token in encode(segment.text):
+        for token in words.split(encode(segment.text)):
             chunks.append(token, segment.weight)
     return chunks.finish()
 
@@ -102,14 +105,21 @@ class _Chunks:
     done: list[Chunk] = field(default_factory=list)
     count: int = 0
     _tokens: list[tuple[int, float]] = field(default_factory=list)
+    _words: list[tuple[int, str]] = field(default_factory=list)
     _after_comma: int | None = None  # where the current chunk may be cut
 
-    def append(self, token: int, weight: float) -> None:
+    def append(self, token: int | Word, weight: float) -> None:
         if token == COMMA:
             self._after_comma = len(self._tokens) + 1
         if len(self._tokens) == CHUNK:
             self._start_next(with_clause=token != COMMA)
-        self._tokens.append((token, weight))
+        if isinstance(token, int):
+            self._tokens.append((token, weight))
+            return
+        if must_close(len(self._tokens), token, CHUNK):
+            self.close()
+        self._words.append((len(self._tokens) + 1, token.name))  # behind the start token
+        self._tokens += [(0, weight)] * token.vectors
 
     def close(self) -> None:
         """End the current chunk; it counts as full."""
@@ -133,8 +143,8 @@ class _Chunks:
 
     def _pad(self) -> None:
         tokens, weights = zip(*self._padded(), strict=True)
-        self.done.append(Chunk(tokens, weights))
-        self._tokens, self._after_comma = [], None
+        self.done.append(Chunk(tokens, weights, tuple(self._words)))
+        self._tokens, self._words, self._after_comma = [], [], None
 
     def _padded(self) -> Iterator[tuple[int, float]]:
         yield START, 1.0

@@ -74,9 +74,10 @@ class Image:
             self.result.set_result(final)
 
     def failed(self, error: Exception) -> None:
-        """End with an error."""
+        """End with an error, unless it has ended."""
         self.request = None
-        self.result.set_exception(error)
+        if not self.result.done():
+            self.result.set_exception(error)
 
     def drop_if_cancelled(self) -> bool:
         """Whether it was called off, in which case it has ended now."""
@@ -157,10 +158,12 @@ class Batcher:
 
     def _take(self) -> list[Image]:
         first = self._waiting[0]
+        assert first.request is not None
+        allowed = first.denoiser.rows_at_once(first.request.x)
         group: list[Image] = []
         rows = 0
         for image in self._waiting:
-            fits = not group or rows + image.rows <= first.denoiser.max_rows
+            fits = not group or rows + image.rows <= allowed
             if fits and image.kind == first.kind:
                 group.append(image)
                 rows += image.rows

@@ -18,6 +18,8 @@ from cloudbrush.engine import memory
 from cloudbrush.engine.guidance import Guidance
 from cloudbrush.engine.models.checkpoint import Checkpoint
 
+MOST_ROWS = 64  # of a call, however small they are
+
 
 @dataclass(frozen=True, eq=False)
 class Request:
@@ -47,11 +49,18 @@ class _Row:
 
 
 class Denoiser:
-    """A checkpoint's UNet as a denoiser; learns from running out of memory how many rows fit a call."""
+    """A checkpoint's UNet as a denoiser; learns from running out of memory how much fits a call.
 
-    def __init__(self, checkpoint: Checkpoint, max_rows: int) -> None:
+    `room`: how many places of latents, over all rows, one call may take.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, room: int) -> None:
         self._checkpoint = checkpoint
-        self.max_rows = max_rows
+        self._room = room
+
+    def rows_at_once(self, x: Tensor) -> int:
+        """How many rows of latents like `x` share a call; at least one."""
+        return max(1, min(MOST_ROWS, self._room // _places(x)))
 
     @torch.inference_mode()
     def predict(self, requests: Sequence[Request]) -> list[Prediction]:
@@ -77,20 +86,26 @@ class Denoiser:
     def _fitting(self, rows: list[_Row]) -> Iterator[Tensor]:
         """The rows' predictions, in calls as large as memory allows."""
         while rows:
-            count = min(len(rows), self.max_rows)
-            try:
-                answers = self._call(rows[:count])
-            except Exception as error:
-                if not memory.ran_out(error):
-                    raise
+            count = min(len(rows), self.rows_at_once(rows[0].x))
+            answers = self._attempt(rows[:count])
+            if answers is None:
                 memory.release()
-                if count == 1:
-                    height, width = (side * self._checkpoint.downscale for side in rows[0].x.shape[-2:])
-                    raise memory.too_large(f"an image of {width}x{height}") from error
-                self.max_rows = count // 2
-                continue
-            yield from answers
-            rows = rows[count:]
+                self._room = count // 2 * _places(rows[0].x)
+            else:
+                yield from answers
+                rows = rows[count:]
+
+    def _attempt(self, rows: list[_Row]) -> Tensor | None:
+        """One call, or None if there was no memory for so many rows."""
+        try:
+            return self._call(rows)
+        except Exception as error:
+            if not memory.ran_out(error):
+                raise
+            if len(rows) == 1:
+                height, width = (side * self._checkpoint.downscale for side in rows[0].x.shape[-2:])
+                raise memory.too_large(f"an image of {width}x{height}") from error
+            return None
 
     def _call(self, rows: list[_Row]) -> Tensor:
         """One UNet call: (rows, channels, height, width) denoised, float32."""
@@ -109,6 +124,10 @@ class Denoiser:
         if model.info.prediction == "v":
             return x / total - output * (sigmas / total.sqrt())
         return x - output * sigmas
+
+
+def _places(x: Tensor) -> int:
+    return x.shape[-2] * x.shape[-1]
 
 
 def _rows(request: Request) -> Iterator[_Row]:

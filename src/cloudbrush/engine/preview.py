@@ -33,9 +33,9 @@ class Preview:
         side = _SIDE * checkpoint.downscale
         images = colours[:, :, None, None].expand(-1, -1, side, side)
         latents = checkpoint.vae.encode(images).latent_dist.mean * checkpoint.latent_scale
-        known = latents.permute(2, 3, 0, 1).double().cpu()
+        known = latents.permute(2, 3, 0, 1).cpu().double()
         known = torch.cat([known, torch.ones_like(known[..., :1])], dim=-1)
-        wanted = colours.double().cpu().expand(_SIDE, _SIDE, -1, -1)
+        wanted = colours.cpu().double().expand(_SIDE, _SIDE, -1, -1)
         maps = torch.linalg.lstsq(known, wanted, driver="gelsd").solution
         return cls(maps.float().to(device))
 

@@ -25,7 +25,10 @@ log = logging.getLogger(__name__)
 Handle = Run  # what `submit` returns and `cancel` takes; nothing in it is for callers
 
 MAX_RUNS = 64  # at once; more wait
-MAX_ROWS = 16  # of a UNet call, until memory says otherwise
+# Places of latents in one UNet call, until memory says otherwise, as rows of 512x512 pixels. CPUs gain little
+# from more rows, and running out of memory there ends the process.
+ROOM = 16 * 64 * 64
+ROOM_ON_CPU = 4 * 64 * 64
 
 
 class Engine:
@@ -34,9 +37,9 @@ class Engine:
     Device and precision are chosen once. `kept_models` stay in memory while nobody uses them.
     """
 
-    def __init__(self, *, device: str | None = None, kept_models: int = 2, max_rows: int = MAX_ROWS) -> None:
+    def __init__(self, *, device: str | None = None, kept_models: int = 2, room: int | None = None) -> None:
         self._placement = Placement.best(device)
-        self._max_rows = max_rows
+        self._room = room or (ROOM_ON_CPU if self._placement.device.type == "cpu" else ROOM)
         self._studio = Studio(LoadedModels(self._load, kept_models), Batcher(), threading.Lock())
         self._threads = ThreadPoolExecutor(MAX_RUNS, thread_name_prefix="run")
         self._lock = threading.Lock()
@@ -86,5 +89,5 @@ class Engine:
     def _load(self, file: ModelFile) -> Loaded:
         load = load_folder if file.path.is_dir() else load_single_file
         checkpoint = load(file.path, name=file.name, sha256=file.sha256, placement=self._placement)
-        denoiser = Denoiser(checkpoint, self._max_rows)
+        denoiser = Denoiser(checkpoint, self._room)
         return Loaded(checkpoint, TextEncoding(checkpoint), denoiser, Preview.fit(checkpoint))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import ExitStack, aclosing, asynccontextmanager
 from typing import TypeVar
@@ -62,13 +63,19 @@ class Runner:
             )
 
     def _models(self, invocation: Invocation, held: ExitStack) -> Models:
-        files = {
-            asset.kind: ModelFile(asset.name, held.enter_context(self._cache.holding(asset)), asset.sha256)
-            for asset in invocation.assets
-        }
-        if AssetKind.CHECKPOINT not in files:
+        files: defaultdict[AssetKind, list[ModelFile]] = defaultdict(list)
+        for asset in invocation.assets:
+            path = held.enter_context(self._cache.holding(asset))
+            files[asset.kind].append(ModelFile(asset.name, path, asset.sha256))
+        if not files[AssetKind.CHECKPOINT]:
             raise InvalidInput("the invocation names no checkpoint", field="assets")
-        return Models(checkpoint=files[AssetKind.CHECKPOINT])
+        return Models(
+            checkpoint=files[AssetKind.CHECKPOINT][0],
+            vae=next(iter(files[AssetKind.VAE]), None),
+            loras=tuple(files[AssetKind.LORA]),
+            hypernetworks=tuple(files[AssetKind.HYPERNETWORK]),
+            embeddings=tuple(files[AssetKind.EMBEDDING]),
+        )
 
     async def _paint(self, invocation: Invocation, models: Models) -> AsyncGenerator[WorkerEvent]:
         images: list[ImageResult] = []
