@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?= serve
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on
+PIP := $(BIN)/python -m pip install --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 
