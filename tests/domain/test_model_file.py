@@ -118,7 +118,7 @@ def test_an_enormous_header_is_refused_unread() -> None:
          ModelInfo(AssetKind.LORA, "sd2", "epsilon", 768)),
         (("x.hada_w1_a",), None, ModelInfo(AssetKind.LORA)),
         (("first_stage_model.decoder.conv_in.weight",), None, ModelInfo(AssetKind.VAE)),
-        (("emb_params",), None, ModelInfo(AssetKind.EMBEDDING, "sd1")),
+        (("emb_params",), None, ModelInfo(AssetKind.EMBEDDING)),
         (("conv_first.weight",), None, ModelInfo(AssetKind.UPSCALER)),
     ],
 )  # fmt: skip

@@ -180,7 +180,9 @@ def _wire_endpoints(page: Page, handle: Handlers, loaded: Dependency) -> None:
 def _wire_jobs(page: Page, handle: Handlers, loaded: Dependency) -> None:
     panel, filters, shown = page.panel, page.panel.filters, page.inference_id
     revealed = [panel.filter_row, *filters.advanced_components]
-    filters.advanced.input(handle.show_filters, filters.advanced, revealed, **QUIET)
+    # Not Gradio's "once", which drops what comes while the one before is just ending.
+    last = {"trigger_mode": "always_last", **QUIET}
+    filters.advanced.input(handle.show_filters, filters.advanced, revealed, **last)
     asked = [panel.endpoint, *page.form.components]
     submitted = page.generate.click(
         handle.submit, asked, [shown, page.notice], trigger_mode="multiple", **AS_SENT, **QUIET
