@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from cloudbrush.domain.sampling import AUTOMATIC, SAMPLERS, SCHEDULES, find_sampler, find_schedule
 
@@ -68,12 +68,13 @@ class Txt2Img(BaseModel):
     noise_source: Literal["NV", "CPU"] = "NV"
     vae: Name | None = None  # None: the checkpoint's own
 
-    @model_validator(mode="after")
-    def _enough_steps(self) -> Self:
-        sampler = find_sampler(self.sampler)
-        if sampler and self.steps < sampler.fewest_steps:
-            raise ValueError(f"steps: {sampler.name} needs at least {sampler.fewest_steps}")
-        return self
+    @field_validator("steps")
+    @classmethod
+    def _enough_for_the_sampler(cls, steps: int, known: ValidationInfo) -> int:
+        sampler = find_sampler(known.data.get("sampler", ""))  # absent when it was refused itself
+        if sampler and steps < sampler.fewest_steps:
+            raise ValueError(f"{sampler.name} needs at least {sampler.fewest_steps} steps")
+        return steps
 
     @property
     def image_count(self) -> int:
