@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from cloudbrush.domain import tokens
 from cloudbrush.domain.prompt import Segment
+from cloudbrush.domain.words import Word, Words
 from tests.golden.load import golden
 
 
@@ -74,3 +75,31 @@ def test_any_text_has_whole_chunks(text: str) -> None:
         assert chunk.tokens[0] == tokens.START
         assert chunk.tokens[-1] == tokens.END
     assert tokenized.count <= tokens.CHUNK * len(tokenized.chunks) <= tokenized.limit
+
+
+def words(**vectors: int) -> Words:
+    return Words(Word(name, tuple(tokens.encode(name)), count) for name, count in vectors.items())
+
+
+def test_an_embedding_takes_slots_of_its_segments_weight() -> None:
+    (chunk,) = tokens.tokenize("a (Toy cat:1.5)", words(toy=3)).chunks
+    a, cat = tokens.encode("a cat")
+    assert chunk.tokens[:6] == (tokens.START, a, 0, 0, 0, cat)
+    assert chunk.multipliers[1:7] == (1.0, 1.5, 1.5, 1.5, 1.5, 1.0)
+    assert chunk.words == ((2, "toy"),)
+
+
+def test_an_embedding_that_does_not_fit_starts_the_next_chunk() -> None:
+    full, next_one = tokens.tokenize("y " * 74 + "toy", words(toy=2)).chunks
+    assert full.words == ()
+    assert full.tokens[75] == tokens.END
+    assert next_one.words == ((1, "toy"),)
+    assert tokens.tokenize("y " * 73 + "toy", words(toy=2)).chunks[0].words == ((74, "toy"),)
+
+
+def test_an_embedding_of_a_whole_chunk_has_it_for_itself() -> None:
+    first, second, third = tokens.tokenize("y toy y", words(toy=75)).chunks
+    assert second.words == ((1, "toy"),)
+    assert second.tokens[1:76] == (0,) * 75
+    assert third.tokens[1:3] == (tokens.encode("y")[0], tokens.END)
+    assert first.tokens[1:3] == third.tokens[1:3]

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import groupby
 
 import pytest
 import torch
 
 from cloudbrush.domain.errors import GenerationFailed
 from cloudbrush.domain.prompt_editing import Period
-from cloudbrush.engine.batching import Batcher, Image
+from cloudbrush.engine.batching import MOST_IN_A_ROW, Batcher, Image
 from cloudbrush.engine.denoiser import Prediction, Request
 from cloudbrush.engine.events import Cancelled
+from cloudbrush.engine.extras import PLAIN, Extras
 from cloudbrush.engine.guidance import Guide, Reading
+from cloudbrush.engine.networks.lora import Network
+from cloudbrush.engine.networks.patches import Key, Wanted
 from cloudbrush.engine.samplers import Sampling
 
 READING = Reading((Period(3, ""),), (torch.zeros(77, 8),))
@@ -27,14 +32,19 @@ class Gate:
     def __init__(self, max_rows: int = 16) -> None:
         self._max_rows = max_rows
         self.calls: list[list[float]] = []  # a mark of each image in each call
+        self.merged: Key = ()
         self.first = threading.Event()
         self.opened = threading.Event()
 
     def rows_at_once(self, x: torch.Tensor) -> int:
         return self._max_rows
 
+    def ready_for(self, extras: Extras) -> bool:
+        return extras.merged == self.merged
+
     def predict(self, requests: Sequence[Request]) -> list[Prediction]:
         self.calls.append([request.x.flatten()[0].item() for request in requests])
+        self.merged = requests[0].guidance.extras.merged
         self.first.set()
         assert self.opened.wait(DEADLINE)
         if any(request.x.isnan().any() for request in requests):
@@ -56,10 +66,16 @@ def batcher():
     batcher.close()
 
 
-def image(gate: Gate, mark: float, cancelled: threading.Event | None = None, **shape: int) -> Image:
-    return Image(
-        sampling(mark, **shape), gate, GUIDE, cancelled or threading.Event(), lambda *_: None, timestep=float
-    )
+def image(
+    gate: Gate,
+    mark: float,
+    cancelled: threading.Event | None = None,
+    extras: Extras = PLAIN,
+    **shape: int,
+) -> Image:
+    off = cancelled or threading.Event()
+    guide = replace(GUIDE, extras=extras)
+    return Image(sampling(mark, **shape), gate, guide, off, lambda *_: None, timestep=float)
 
 
 def start_together(batcher: Batcher, gate: Gate, *images: Image) -> list:
@@ -88,6 +104,40 @@ def test_other_sizes_and_other_models_get_calls_of_their_own(batcher: Batcher) -
         future.result(DEADLINE)
     assert gate.calls[1:] == [[1.0, 4.0], [2.0]]
     assert other.calls == [[3.0]]
+
+
+def with_network(name: str, unet: float = 1.0) -> Extras:
+    return Extras(loras=(Wanted(Network(name, name, "", name, None, (), (), ()), unet=unet),))
+
+
+def test_images_with_the_same_networks_share_calls_and_others_do_not(batcher: Batcher) -> None:
+    gate = Gate()
+    images = [
+        image(gate, 1.0, steps=1),
+        image(gate, 2.0, steps=1, extras=with_network("a")),
+        image(gate, 3.0, steps=1, extras=with_network("a", unet=0.5)),
+        image(gate, 4.0, steps=1, extras=with_network("a")),
+        image(gate, 5.0, steps=1, extras=with_network("b", unet=0.0)),
+    ]
+    for future in start_together(batcher, gate, *images):
+        future.result(DEADLINE)
+    assert gate.calls[1:] == [[1.0, 5.0], [2.0, 4.0], [3.0]]
+
+
+def test_networks_change_seldom_but_nobody_waits_long(batcher: Batcher) -> None:
+    gate, steps = Gate(), MOST_IN_A_ROW + 3
+    images = [
+        image(gate, 1.0, steps=steps, extras=with_network("a")),
+        image(gate, 2.0, steps=steps),
+        image(gate, 3.0, steps=steps, extras=with_network("b")),
+    ]
+    for future in start_together(batcher, gate, *images):
+        future.result(DEADLINE)
+    marks = [call[0] for call in gate.calls[1:]]
+    turns = [len(list(calls)) for _, calls in groupby(marks)]
+    assert max(turns) <= MOST_IN_A_ROW + 1
+    assert len(turns) == 6  # two for each
+    assert sorted(marks) == [1.0] * steps + [2.0] * steps + [3.0] * steps
 
 
 def test_more_rows_than_fit_take_turns(batcher: Batcher) -> None:

@@ -72,13 +72,6 @@ def test_every_schedule_paints(paint, schedule: str) -> None:
     assert listener.images
 
 
-def test_too_few_steps_are_refused_with_what_is_allowed(paint) -> None:
-    (listener,) = paint(generation(sampler="UniPC", steps=2))
-    error = listener.events[-1].error
-    assert (error.code, error.field) == ("generation_failed", "steps")
-    assert "at least 3" in error.detail
-
-
 def test_different_jobs_painted_together_equal_each_alone(paint) -> None:
     jobs = [
         generation(prompt="a cat", steps=5),

@@ -57,10 +57,11 @@ def test_comments_are_not_painted() -> None:
     assert read(guide.at(0).positive[0][0]) == "a"
 
 
-def test_a_network_that_cannot_be_applied_is_named() -> None:
-    with pytest.raises(GenerationFailed, match="foo") as refused:
-        Guide.of(generation(prompt="a <lora:foo:1>"), Spelled().encode, evaluations=4, scale=7)
-    assert refused.value.field == "prompt"
+def test_tags_of_networks_are_cut_out_of_the_positive_prompt_only() -> None:
+    asked = generation(prompt="a<lora:foo:1>b", negative_prompt="<lora:foo:1>")
+    guide = Guide.of(asked, Spelled().encode, evaluations=4, scale=7)
+    assert read(guide.at(0).positive[0][0]) == "ab"
+    assert read(guide.at(0).negative) == "<lora:foo:1>"
 
 
 def test_editing_changes_the_image(paint) -> None:

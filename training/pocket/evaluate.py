@@ -180,7 +180,7 @@ def evaluate(path: Path, folder: Path, count: int = 400, seeds: int = 3) -> dict
         scores[f"colour at CFG {cfg:g}"] = agreement(model, todo[:64], [0], cfg)["colour"]
     report(scores, Console())
     first = todo[:64]
-    images = torch.from_numpy(paint(model, [t.text for t in first], list(range(64))))
+    images = torch.from_numpy(paint(model, [t.text for t in first], list(range(len(first)))))
     sheets.save(
         images.permute(0, 3, 1, 2).float() / 127.5 - 1,
         folder / "sheets/evaluation.png",

@@ -16,7 +16,7 @@ from .run import Run
 
 LATENT_SCALE = 0.18215  # SD1's constant
 LIMIT = 25_000_000  # bytes
-BUILTIN = Path(__file__).parents[2] / "src/cloudbrush/builtin"
+BUILTIN = Path(__file__).parents[2] / "src/cloudbrush/builtin/Stable-diffusion"
 METADATA = {
     "cloudbrush.family": "sd1",
     "cloudbrush.prediction": "v",

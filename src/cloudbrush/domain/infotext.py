@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from cloudbrush import __version__
@@ -29,11 +31,21 @@ BETA_SHAPE = {"Beta schedule alpha": "0.6", "Beta schedule beta": "0.6"}
 _LEAST_PAIRS = 3  # a last line with fewer pairs belongs to the prompt
 _QUOTED = re.compile(r'\s*("(?:\\.|[^\\"])+")(?:,|$)')
 _HASH_BEHIND = re.compile(r"\([^()]*\)\Z")
+_FILE_ENDING = re.compile(r"\.(?:safetensors|ckpt|pt)\Z")
 _SIZE = re.compile(r"([0-9]{1,9})x([0-9]{1,9})\Z")
 _VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)(?:-(\d+))?")
 
 
-def write(generation: Txt2Img, *, seed: int, model_hash: str) -> str:
+@dataclass(frozen=True)
+class Hashes:
+    """Of the files, beside the checkpoint, that an image was painted with."""
+
+    vae: str = ""  # sha256
+    loras: Mapping[str, str] = field(default_factory=dict)  # name in the tag -> hash as it is shown
+    embeddings: Mapping[str, str] = field(default_factory=dict)  # name -> hash as it is shown
+
+
+def write(generation: Txt2Img, *, seed: int, model_hash: str, others: Hashes = Hashes()) -> str:
     """The infotext of one image of a complete generation; `model_hash` is the checkpoint's sha256."""
     sampler = find_sampler(generation.sampler)
     assert sampler is not None  # Txt2Img only takes known ones
@@ -47,7 +59,10 @@ def write(generation: Txt2Img, *, seed: int, model_hash: str) -> str:
         "Size": f"{generation.width}x{generation.height}",
         "Model hash": model_hash[:10],
         "Model": _quote_exactly(generation.checkpoint or ""),
+        **_vae(generation.vae, others.vae),
         "RNG": generation.noise_source,
+        **_listed("Lora hashes", others.loras),
+        **_listed("TI hashes", others.embeddings),
         **(BETA_SHAPE if generation.schedule == "Beta" else {}),
         **_hidden_prompts(prompt, negative),
         "Version": f"cloudbrush-{__version__}",
@@ -91,6 +106,8 @@ def to_generation_fields(parsed: dict[str, str]) -> dict[str, Any]:
     for key, label in _PLAIN_FIELDS.items():
         if label in parsed:
             fields[key] = parsed[label]
+    if parsed.get("VAE", "None") not in ("None", "Automatic"):
+        fields["vae"] = _FILE_ENDING.sub("", parsed["VAE"])
     if parsed.get("RNG") in ("CPU", "NV", "GPU"):
         fields["noise_source"] = "CPU" if parsed["RNG"] == "CPU" else "NV"  # NV imitates a GPU's
     return fields
@@ -189,6 +206,18 @@ def _key_before(line: str, start: int, colon: int) -> str:
     while first > start and (line[first - 1].isalnum() or line[first - 1] in "_ -/"):
         first -= 1
     return line[first:colon].lstrip(" -/")
+
+
+def _vae(name: str | None, sha256: str) -> dict[str, str]:
+    """A named VAE, as the name of its file; the checkpoint's own is not mentioned."""
+    known = {"VAE hash": sha256[:10]} if sha256 else {}
+    return {} if name is None else {**known, "VAE": _quote_exactly(f"{name}.safetensors")}
+
+
+def _listed(label: str, hashes: Mapping[str, str]) -> dict[str, str]:
+    """Hashes by name in one value; commas and colons of names would be taken for its own."""
+    listed = ", ".join(f"{re.sub('[:,]', '', name)}: {hashed}" for name, hashed in hashes.items())
+    return {label: quote(listed)} if listed else {}
 
 
 def _number(value: float) -> str:

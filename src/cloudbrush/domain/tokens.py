@@ -18,10 +18,9 @@ from cloudbrush.domain.prompt import (
     split_parts,
     strip_comments,
 )
-from cloudbrush.domain.words import Word, Words, must_close
 from cloudbrush.domain.prompt_editing import Timeline, schedule
+from cloudbrush.domain.words import Word, Words, must_close
 
-NO_WORDS = Words()
 CHUNK = 75  # tokens of text in a chunk
 START = 49406
 END = 49407
@@ -31,6 +30,7 @@ COMMA_BACKTRACK = 20  # tokens a chunk may give up so that the next one begins a
 # CLIP's own markers become their ids when typed; the tokenizer would also take its own spelling of them.
 _TYPED_MARKER = re.compile(r"(<\|(?:startoftext|endoftext)\|>)", re.IGNORECASE)
 _FOREIGN_MARKER = re.compile(r"(?<=<start)(?=_of_text>)|(?<=<end)(?=_of_text>)", re.IGNORECASE)
+_NO_WORDS = Words()
 _MARKERS = {"<|startoftext|>": START, "<|endoftext|>": END}
 
 
@@ -69,12 +69,12 @@ def encode(text: str) -> list[int]:
     return ids
 
 
-def tokenize(prompt: str, words: Words = NO_WORDS) -> TokenizedPrompt:
-    """The chunks of one prompt after attention parsing; at least one chunk."""
+def tokenize(prompt: str, words: Words = _NO_WORDS) -> TokenizedPrompt:
+    """The chunks of one prompt after attention parsing, with slots for the embeddings in it; at least one."""
     return tokenize_segments(parse_attention(prompt), words)
 
 
-def tokenize_segments(segments: Iterable[Segment], words: Words = NO_WORDS) -> TokenizedPrompt:
+def tokenize_segments(segments: Iterable[Segment], words: Words = _NO_WORDS) -> TokenizedPrompt:
     """The chunks of weighted segments, each tokenised by itself."""
     chunks = _Chunks()
     for segment in segments:
@@ -105,7 +105,7 @@ class _Chunks:
     done: list[Chunk] = field(default_factory=list)
     count: int = 0
     _tokens: list[tuple[int, float]] = field(default_factory=list)
-    _words: list[tuple[int, str]] = field(default_factory=list)
+    _words: list[tuple[int, str]] = field(default_factory=list)  # stay when tokens move on, as in the WebUI
     _after_comma: int | None = None  # where the current chunk may be cut
 
     def append(self, token: int | Word, weight: float) -> None:

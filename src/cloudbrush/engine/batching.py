@@ -1,6 +1,7 @@
 """One thread that drives the samplers of all running images over shared UNet calls.
 
-Samplers ask, the batcher groups what fits one call (same model, same latent shape), and all move on together.
+Samplers ask, the batcher groups what fits one call (same model with the same networks in it, same
+latent shape), and all move on together.
 Images join and leave between calls and know nothing of each other.
 """
 
@@ -23,6 +24,8 @@ from cloudbrush.engine.guidance import Guide
 from cloudbrush.engine.samplers import PairSampling, Sampling, State
 
 log = logging.getLogger(__name__)
+
+MOST_IN_A_ROW = 8  # calls with the networks that are in a denoiser while others wait for other networks
 
 # Told after each prediction: the denoised latents, and the sigma asked for next (None: the image is done).
 OnPrediction = Callable[[Tensor, float | None], None]
@@ -58,7 +61,13 @@ class Image:
     def kind(self) -> Hashable:
         """What images must have in common to share a UNet call."""
         assert self.request is not None
-        return id(self.denoiser), self.request.x.shape
+        return id(self.denoiser), self.request.x.shape, self.request.guidance.extras.denoiser_key
+
+    @property
+    def ready(self) -> bool:
+        """Whether its denoiser has just the networks in it that the image wants."""
+        assert self.request is not None
+        return self.denoiser.ready_for(self.request.guidance.extras)
 
     @property
     def rows(self) -> int:
@@ -115,6 +124,7 @@ class Batcher:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._waiting: deque[Image] = deque()  # who waits longest stands first
+        self._passed_over = 0  # calls since the one who waits longest was first put off
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="denoise", daemon=True)
         self._thread.start()
@@ -146,7 +156,7 @@ class Batcher:
             image.failed(Cancelled("the engine is closed"))
 
     def _next_group(self) -> list[Image]:
-        """The images of the next UNet call: the one that waits longest, and all that fit in with it."""
+        """The images of the next UNet call: the first in turn, and all that fit in with it."""
         with self._changed:
             while True:
                 self._waiting = deque(image for image in self._waiting if not image.drop_if_cancelled())
@@ -157,7 +167,7 @@ class Batcher:
                 self._changed.wait()
 
     def _take(self) -> list[Image]:
-        first = self._waiting[0]
+        first = self._first()
         assert first.request is not None
         allowed = first.denoiser.rows_at_once(first.request.x)
         group: list[Image] = []
@@ -170,6 +180,16 @@ class Batcher:
         taken = set(map(id, group))
         self._waiting = deque(image for image in self._waiting if id(image) not in taken)
         return group
+
+    def _first(self) -> Image:
+        """Who waits longest; but who needs no networks merged, which takes a while, may go before."""
+        longest = self._waiting[0]
+        first = next((image for image in self._waiting if image.ready), longest)
+        if first is longest or self._passed_over == MOST_IN_A_ROW:
+            self._passed_over = 0
+            return longest
+        self._passed_over += 1
+        return first
 
     def _answer(self, group: list[Image]) -> None:
         try:

@@ -15,8 +15,13 @@ import torch
 from torch import Tensor
 
 from cloudbrush.engine import memory
+from cloudbrush.engine.extras import Extras
 from cloudbrush.engine.guidance import Guidance
 from cloudbrush.engine.models.checkpoint import Checkpoint
+from cloudbrush.engine.networks.hypernetwork import applied
+from cloudbrush.engine.networks.lora import Network
+from cloudbrush.engine.networks.names import Component
+from cloudbrush.engine.networks.patches import Patches
 
 MOST_ROWS = 64  # of a call, however small they are
 
@@ -57,6 +62,15 @@ class Denoiser:
     def __init__(self, checkpoint: Checkpoint, room: int) -> None:
         self._checkpoint = checkpoint
         self._room = room
+        self._patches = Patches(checkpoint.unet, Component.UNET)
+
+    def has_place_for(self, network: Network) -> bool:
+        """Whether a network acts on any of its layers; raises `ModelFileError` when its shapes do not fit."""
+        return bool(self._patches.bound(network).layers)
+
+    def ready_for(self, extras: Extras) -> bool:
+        """Whether it can answer without networks merged into the UNet or taken out first."""
+        return self._patches.key == extras.merged
 
     def rows_at_once(self, x: Tensor) -> int:
         """How many rows of latents like `x` share a call; at least one."""
@@ -64,10 +78,16 @@ class Denoiser:
 
     @torch.inference_mode()
     def predict(self, requests: Sequence[Request]) -> list[Prediction]:
-        """The predictions of each request; all must have latents of one shape.
+        """The predictions of each request; all must have latents of one shape, and networks of one key.
 
         Raises `GenerationFailed` when not even one row fits into memory.
         """
+        extras = requests[0].guidance.extras
+        self._patches.set(extras.loras)
+        with applied(self._checkpoint.unet, extras.hypernetworks):
+            return self._predictions(requests)
+
+    def _predictions(self, requests: Sequence[Request]) -> list[Prediction]:
         rows = [row for request in requests for row in _rows(request)]
         by_length: dict[int, list[int]] = defaultdict(list)
         for index, row in enumerate(rows):

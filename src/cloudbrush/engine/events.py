@@ -23,6 +23,10 @@ class Models:
     """All models one generation needs."""
 
     checkpoint: ModelFile
+    vae: ModelFile | None = None  # None: the checkpoint's own
+    loras: tuple[ModelFile, ...] = ()  # by the names the prompt's tags use
+    hypernetworks: tuple[ModelFile, ...] = ()
+    embeddings: tuple[ModelFile, ...] = ()  # those whose name occurs in the prompts, as a word or not
 
 
 @dataclass(frozen=True)

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from torch import Tensor
 
 from cloudbrush.domain import infotext
+from cloudbrush.domain.errors import ModelFileError, UnknownModel
 from cloudbrush.domain.generation import Txt2Img
 from cloudbrush.domain.sampling import Sampler, find_sampler
 from cloudbrush.engine.batching import Batcher, Image
-from cloudbrush.engine.conditioning import TextEncoding
+from cloudbrush.engine.conditioning import Reader, TextEncoding
 from cloudbrush.engine.decoding import decode, to_png
 from cloudbrush.engine.denoiser import Denoiser
-from cloudbrush.engine.events import Done, ImageReady, StepTaken
-from cloudbrush.engine.guidance import Encode, Guide
+from cloudbrush.engine.events import Done, ImageReady, ModelFile, StepTaken
+from cloudbrush.engine.extras import Extras
+from cloudbrush.engine.guidance import Guide
 from cloudbrush.engine.models.cache import LoadedModels
 from cloudbrush.engine.models.checkpoint import Checkpoint
 from cloudbrush.engine.noise import Noise, image_noise
@@ -26,6 +29,9 @@ from cloudbrush.engine.preview import Preview
 from cloudbrush.engine.runs import Run
 from cloudbrush.engine.sampling import Plan
 from cloudbrush.engine.schedules import Span, steps_done
+from cloudbrush.engine.shelf import Autoencoder, Shelf
+
+Label = Callable[[int], str]  # seed -> infotext of the run's image with that seed
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,12 +43,17 @@ class Loaded:
     denoiser: Denoiser
     preview: Preview
 
+    def decoding_by(self, other: Autoencoder) -> Loaded:
+        """The same with another autoencoder; all else is shared."""
+        return replace(self, checkpoint=replace(self.checkpoint, vae=other.vae), preview=other.preview)
+
 
 @dataclass(frozen=True, eq=False)
 class Studio:
     """What all runs share."""
 
-    models: LoadedModels[Loaded]
+    models: LoadedModels[ModelFile, Loaded]
+    shelf: Shelf
     batcher: Batcher
     decoding: threading.Lock  # one decode at a time, for the sake of memory
 
@@ -53,11 +64,17 @@ def generate(run: Run, studio: Studio) -> None:
     with ExitStack() as held:
         with run.stage("load"):
             loaded = held.enter_context(studio.models.using(run.models.checkpoint))
+            extras = held.enter_context(studio.shelf.extras(generation.prompt, run.models))
+            _check_places(loaded, extras)
+            if file := _vae_file(run):
+                vae = held.enter_context(studio.shelf.autoencoder(file, loaded.checkpoint))
+                loaded = loaded.decoding_by(vae)
         with run.stage("encode"):
             sampler = _sampler(generation)
             plan = Plan.of(sampler, generation.schedule, generation.steps, Span(loaded.checkpoint.sigmas))
-            encode = partial(loaded.texts.encode, check=run.check)
-            guide = _guide(generation, sampler, plan, encode)
+            reader = Reader(loaded.texts, extras, run.check)
+            guide = _guide(generation, sampler, plan, reader, extras)
+            label = _label(run, extras, reader)
         start_batch = partial(_start_batch, run, studio, loaded, plan, guide)
         sampling = start_batch(0)
         for batch in range(generation.batch_count):
@@ -65,9 +82,9 @@ def generate(run: Run, studio: Studio) -> None:
                 latents = [image.result() for image in sampling]
             if batch + 1 < generation.batch_count:  # the denoiser need not wait for the decoding
                 sampling = start_batch(batch + 1)
-            for position, image in enumerate(latents):
+            for index, image in enumerate(latents, start=batch * generation.batch_size):
                 with run.stage("decode"):
-                    ready = _finish(run, studio, loaded, image, batch * generation.batch_size + position)
+                    ready = _finish(run, studio, loaded, label, image, index)
                 run.tell(ready)
     run.tell(Done(dict(run.seconds)))
 
@@ -78,9 +95,40 @@ def _sampler(generation: Txt2Img) -> Sampler:
     return sampler
 
 
-def _guide(generation: Txt2Img, sampler: Sampler, plan: Plan, encode: Encode) -> Guide:
+def _vae_file(run: Run) -> ModelFile | None:
+    name, file = run.generation.vae, run.models.vae
+    if name is not None and file is None:
+        raise UnknownModel(f"the VAE {name!r} is not there", field="vae", hint="Choose one of the list.")
+    return file
+
+
+def _check_places(loaded: Loaded, extras: Extras) -> None:
+    """Raise `ModelFileError` for a network that would change nothing, whatever its strength."""
+    for network in (wanted.network for wanted in extras.loras):
+        if not (loaded.denoiser.has_place_for(network) or loaded.texts.has_place_for(network)):
+            raise ModelFileError(
+                f"no layer of the LoRA {network.name!r} is one of the checkpoint's",
+                field="prompt",
+                hint="It was made for another family of checkpoints.",
+            )
+
+
+def _guide(generation: Txt2Img, sampler: Sampler, plan: Plan, reader: Reader, extras: Extras) -> Guide:
     evaluations = generation.steps * (2 if sampler.second_order else 1)
-    return Guide.of(generation, encode, evaluations, generation.cfg_scale / plan.algorithm.guidance_divisor)
+    scale = generation.cfg_scale / plan.algorithm.guidance_divisor
+    return Guide.of(generation, reader, evaluations, scale, extras)
+
+
+def _label(run: Run, extras: Extras, reader: Reader) -> Label:
+    vae = run.models.vae
+    hashes = infotext.Hashes(
+        vae=vae.sha256 if vae else "",
+        loras={wanted.network.name: wanted.network.shorthash for wanted in extras.loras},
+        embeddings={embedding.name: embedding.shorthash for embedding in reader.embeddings},
+    )
+    painted = run.generation.model_copy(update={"vae": vae.name if vae else None})
+    checkpoint = run.models.checkpoint.sha256
+    return lambda seed: infotext.write(painted, seed=seed, model_hash=checkpoint, others=hashes)
 
 
 def _start_batch(
@@ -139,9 +187,11 @@ class _Progress:
         self._run.tell(StepTaken(self._before + step, steps, preview))
 
 
-def _finish(run: Run, studio: Studio, loaded: Loaded, latents: Tensor, index: int) -> ImageReady:
+def _finish(
+    run: Run, studio: Studio, loaded: Loaded, label: Label, latents: Tensor, index: int
+) -> ImageReady:
     seed = run.generation.seed + index
-    text = infotext.write(run.generation, seed=seed, model_hash=loaded.checkpoint.sha256)
+    text = label(seed)
     with studio.decoding:
         image = decode(loaded.checkpoint, latents)
     return ImageReady(index, to_png(image, text), seed, text, image.width, image.height)

@@ -11,8 +11,9 @@ from cloudbrush.domain.errors import GenerationFailed
 from cloudbrush.domain.generation import Txt2Img
 from cloudbrush.domain.prompt import cut_network_tags, split_parts, strip_comments
 from cloudbrush.domain.prompt_editing import Period, Timeline, period_at, schedule
+from cloudbrush.engine.extras import PLAIN, Extras
 
-# Variants of a prompt as text-encoder output, (tokens, width) each; see `conditioning.TextEncoding.encode`.
+# Variants of a prompt as text-encoder output, (tokens, width) each; see `conditioning.Reader`.
 Encode = Callable[[list[str]], list[Tensor]]
 
 MOST_PARTS = 64  # of a prompt; each is a row of every UNet call
@@ -25,6 +26,7 @@ class Guidance:
     positive: tuple[tuple[Tensor, float], ...]  # parts joined by AND, each with its weight
     negative: Tensor
     scale: float
+    extras: Extras = PLAIN  # what alters the denoiser meanwhile
 
     @property
     def rows(self) -> int:
@@ -59,6 +61,7 @@ class Guide:
     positive: tuple[tuple[Reading, float], ...]
     negative: Reading
     scale: float
+    extras: Extras = PLAIN
 
     @classmethod
     def of(
@@ -67,15 +70,10 @@ class Guide:
         encode: Encode,
         evaluations: int,
         scale: float,
+        extras: Extras = PLAIN,
     ) -> Guide:
         """The guide of a generation whose sampler asks for so many predictions; shares follow them."""
-        prompt, tags = cut_network_tags(strip_comments(generation.prompt))
-        if tags:
-            raise GenerationFailed(
-                f"extra networks cannot be applied yet, and the prompt names {tags[0].arguments[:1]}",
-                field="prompt",
-                hint="Take the <...> tags out of the prompt.",
-            )
+        prompt, _ = cut_network_tags(strip_comments(generation.prompt))
         parts = split_parts(prompt)
         if len(parts) > MOST_PARTS:
             raise GenerationFailed(
@@ -86,12 +84,12 @@ class Guide:
         timeline = Timeline(evaluations)
         negative = _read(strip_comments(generation.negative_prompt), encode, timeline)
         positive = tuple((_read(part.text, encode, timeline), part.weight) for part in parts)
-        return cls(positive, negative, scale)
+        return cls(positive, negative, scale, extras)
 
     def at(self, evaluation: int) -> Guidance:
         """What steers the prediction of that number, from 0."""
         parts = tuple((reading.at(evaluation), weight) for reading, weight in self.positive)
-        return Guidance(parts, self.negative.at(evaluation), self.scale)
+        return Guidance(parts, self.negative.at(evaluation), self.scale, self.extras)
 
 
 def _read(text: str, encode: Encode, timeline: Timeline) -> Reading:

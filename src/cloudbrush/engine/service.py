@@ -19,6 +19,7 @@ from cloudbrush.engine.models.folder import load_folder
 from cloudbrush.engine.models.single_file import load_single_file
 from cloudbrush.engine.preview import Preview
 from cloudbrush.engine.runs import Run
+from cloudbrush.engine.shelf import Shelf
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,8 @@ class Engine:
     def __init__(self, *, device: str | None = None, kept_models: int = 2, room: int | None = None) -> None:
         self._placement = Placement.best(device)
         self._room = room or (ROOM_ON_CPU if self._placement.device.type == "cpu" else ROOM)
-        self._studio = Studio(LoadedModels(self._load, kept_models), Batcher(), threading.Lock())
+        models = LoadedModels(self._load, kept_models)
+        self._studio = Studio(models, Shelf(self._placement.device), Batcher(), threading.Lock())
         self._threads = ThreadPoolExecutor(MAX_RUNS, thread_name_prefix="run")
         self._lock = threading.Lock()
         self._runs: set[Run] = set()

@@ -46,7 +46,7 @@ class Layout:
 
 def read_layout(header: Header) -> Layout:
     """The layout of an SD1 checkpoint; raises `ModelFileError` where its shapes contradict that family."""
-    return Layout(_unet(header), _vae(header), _text_encoder(header))
+    return Layout(_unet(header), read_vae(header), _text_encoder(header))
 
 
 @dataclass
@@ -113,7 +113,8 @@ def _unet_levels(header: Header) -> Iterator[_Level]:
         index += 1
 
 
-def _vae(header: Header) -> dict[str, Any]:
+def read_vae(header: Header) -> dict[str, Any]:
+    """The autoencoder's configuration; raises `ModelFileError` where its shapes contradict each other."""
     levels = _count(header, f"{VAE}encoder.down.{{}}.block.0.norm1.weight")
     widths = tuple(
         header.shape(f"{VAE}encoder.down.{level}.block.0.conv1.weight")[0] for level in range(levels)
