@@ -1,4 +1,4 @@
-"""Networks, words and VAE files through the whole engine: they act while they are asked for, and only then."""
+"""Networks, words and VAE files through the whole engine: they act while asked for, and only then."""
 
 from __future__ import annotations
 
