@@ -43,12 +43,12 @@ clean:  ## the virtual environment and build products; data/ stays
 
 .venv/run: .venv/bin/python pyproject.toml constraints.txt
 	@echo "Installing Cloudbrush (torch is large: this takes some minutes the first time) ..."
-	@$(PIP) -c constraints.txt -e '.[studio,worker]'
+	@$(PIP) -c constraints.txt -e '.[studio,worker,aws]'
 	@touch $@
 
 .venv/test: .venv/run
 	@echo "Installing what the tests need ..."
-	@$(PIP) -c constraints.txt -e '.[studio,worker,dev]'
+	@$(PIP) -c constraints.txt -e '.[studio,worker,aws,dev]'
 	@sh tests/browser/install_chromium.sh
 	@touch $@
 

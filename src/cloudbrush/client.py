@@ -15,7 +15,8 @@ from pydantic import TypeAdapter
 from cloudbrush.domain.asset import AssetKind, ModelAsset
 from cloudbrush.domain.endpoint import Endpoint, EndpointSpec
 from cloudbrush.domain.errors import CloudbrushError, Unavailable, from_dict
-from cloudbrush.domain.generation import Txt2Img
+from cloudbrush.domain.generation import Generation
+from cloudbrush.domain.image_file import Picture
 from cloudbrush.domain.job import EventKind, Job, JobEvent, JobList, JobState
 
 SILENCE = 60.0  # seconds without a sign of life after which an event stream is opened again
@@ -45,7 +46,7 @@ class Client:
         await self._http.aclose()
 
     async def submit(
-        self, generation: Txt2Img, *, endpoint: str | None = None, idempotency_key: str | None = None
+        self, generation: Generation, *, endpoint: str | None = None, idempotency_key: str | None = None
     ) -> Job:
         """Ask for a generation; no endpoint means this machine. The job is on disk when this returns."""
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
@@ -55,6 +56,10 @@ class Client:
     async def job(self, job_id: str) -> Job:
         """The job as it is now."""
         return Job.model_validate_json(await self._call("GET", f"/jobs/{job_id}"))
+
+    async def add_picture(self, data: bytes) -> Picture:
+        """Hand in a picture to paint over; its `id` is what generations name it by."""
+        return Picture.model_validate_json(await self._call("POST", "/pictures", content=data))
 
     async def jobs(
         self,

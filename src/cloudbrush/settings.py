@@ -25,6 +25,14 @@ class Settings(BaseSettings):
     run_seconds: float = Field(default=15 * 60, gt=0, description="longest run of one attempt")
     queue_seconds: float = Field(default=6 * 3600, gt=0, description="longest wait in the queue")
 
+    aws_region: str | None = Field(default=None, description="where endpoints in the cloud run")
+    aws_bucket: str | None = Field(default=None, description="the bucket of models and images")
+    aws_worker_role_arn: str | None = Field(default=None, description="what workers in the cloud may do")
+    aws_success_topic_arn: str | None = Field(default=None, description="where results are announced")
+    aws_error_topic_arn: str | None = Field(default=None, description="where failures are announced")
+    aws_queue_url: str | None = Field(default=None, description="where both are heard")
+    aws_image_uri: str | None = Field(default=None, description="the image that workers in the cloud run")
+
     @property
     def hosts(self) -> tuple[str, ...]:
         """The names requests may use for this machine."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,8 +11,8 @@ from cloudbrush.control import resolve
 from cloudbrush.control.submit import submit
 from cloudbrush.domain.asset import AssetKind
 from cloudbrush.domain.endpoint import EndpointState
-from cloudbrush.domain.errors import EndpointNotReady, NotFound, UnknownModel
-from cloudbrush.domain.generation import MAX_SEED, Txt2Img
+from cloudbrush.domain.errors import EndpointNotReady, InvalidInput, NotFound, UnknownModel
+from cloudbrush.domain.generation import MAX_SEED, HiresFix, Refiner, Txt2Img
 from cloudbrush.domain.job import EventKind, JobState
 from cloudbrush.stores.base import AssetSource, JobFilter
 from tests import builders
@@ -32,7 +33,7 @@ def test_what_was_left_open_is_filled_in(world: World) -> None:
 
 
 def test_what_was_given_stays(world: World) -> None:
-    asked = Txt2Img(checkpoint="pocket", width=256, height=64, seed=7)
+    asked = Txt2Img(checkpoint="pocket", width=256, height=64, seed=7, vae=None)
     assert submit(world.plane, asked, owner="ann", endpoint="pocket").generation == asked
 
 
@@ -55,21 +56,67 @@ def test_an_unknown_checkpoint_is_refused_by_name(world: World) -> None:
         ({"prompt": "a <lora:neon:1>"}, "prompt", "neon"),
         ({"prompt": "a <lyco:neon>"}, "prompt", "neon"),
         ({"prompt": "a <hypernet:anime:0.5>"}, "prompt", "anime"),
+        ({"hires": {"checkpoint": "dreamy"}}, "hires.checkpoint", "dreamy"),
+        ({"hires": {"upscaler": "4x-dreamy"}}, "hires.upscaler", "4x-dreamy"),
+        ({"hires": {"prompt": "a <lora:neon:1>"}}, "hires.prompt", "neon"),
+        ({"refiner": {"checkpoint": "dreamy"}}, "refiner.checkpoint", "dreamy"),
     ],
 )
 def test_unknown_networks_are_refused_by_name(
-    world: World, changes: dict[str, str], field: str, name: str
+    world: World, changes: dict[str, Any], field: str, name: str
 ) -> None:
     with pytest.raises(UnknownModel, match=name) as refused:
-        submit(world.plane, Txt2Img(**changes), owner="ann", endpoint="pocket")  # type: ignore[arg-type]
+        submit(world.plane, Txt2Img(**changes), owner="ann", endpoint="pocket")
     assert refused.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("prompt", "detail"),
+    [
+        ("a <lora:neon:strong>", "'strong', which is no number"),
+        ("a <lora::1>", "names no network"),
+        ("a <lora:neon:1:1:0.5>", "dyn of"),
+        ("a <loar:neon:1>", "is of no kind that is known"),
+    ],
+)
+def test_a_tag_that_cannot_be_read_is_refused_at_the_door(world: World, prompt: str, detail: str) -> None:
+    catalogue(world, AssetKind.LORA, "neon")
+    with pytest.raises(InvalidInput, match=detail) as refused:
+        world.submit(prompt)
+    assert refused.value.field == "prompt"
+
+
+def catalogue(world: World, kind: AssetKind, *names: str) -> None:
+    for name in names:
+        asset = builders.checkpoint(name).model_copy(update={"kind": kind})
+        world.plane.stores.assets.put(AssetSource(asset, Path(name), modified=1))
+
+
+def test_an_automatic_vae_is_one_named_like_the_checkpoint(world: World) -> None:
+    """Specification 1.5: the file whose name begins with the checkpoint's; else the checkpoint's own."""
+    catalogue(world, AssetKind.VAE, "other", "sharp")
+    assert world.submit().generation.vae is None
+    catalogue(world, AssetKind.VAE, "pocket.vae")
+    assert world.submit().generation.vae == "pocket.vae"
+    assert world.submit(vae="None").generation.vae is None
+    assert world.submit(vae="sharp").generation.vae == "sharp"
+
+
+def test_checkpoints_and_upscalers_of_later_passes_go_along(world: World) -> None:
+    catalogue(world, AssetKind.CHECKPOINT, "large", "fine")
+    catalogue(world, AssetKind.UPSCALER, "4x-sharp")
+    hires = HiresFix(upscaler="4x-sharp", checkpoint="large")
+    asked = Txt2Img(checkpoint="pocket", hires=hires, refiner=Refiner(checkpoint="fine"))
+    needed = [asset.name for asset in resolve.everything(world.plane, asked)]
+    assert needed[0] == "pocket"
+    assert sorted(needed[1:]) == ["4x-sharp", "fine", "large"]
+    latent = Txt2Img(checkpoint="pocket", hires=HiresFix(upscaler="Latent (nearest)"))
+    assert len(resolve.everything(world.plane, latent)) == 1
 
 
 def test_every_model_a_generation_names_goes_along(world: World) -> None:
     for kind in (AssetKind.LORA, AssetKind.HYPERNETWORK, AssetKind.EMBEDDING, AssetKind.VAE):
-        for name in ("wanted", "other"):
-            asset = builders.checkpoint(name).model_copy(update={"kind": kind})
-            world.plane.stores.assets.put(AssetSource(asset, Path(name), modified=1))
+        catalogue(world, kind, "wanted", "other")
     prompt = "# <lora:comment:1>\na <lora:wanted:1> <lora:wanted:0.5> <hypernet:wanted:1> in Wanted style"
     needed = resolve.everything(world.plane, Txt2Img(prompt=prompt, vae="wanted"))
     assert [(asset.kind, asset.name) for asset in needed] == [

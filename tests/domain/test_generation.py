@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from cloudbrush.domain.generation import Txt2Img
+from cloudbrush.domain.generation import Img2Img, Txt2Img, Variation
+from cloudbrush.domain.job import Job
 from tests import builders
 
 
@@ -22,11 +23,42 @@ def test_a_sampler_that_needs_more_steps_says_how_many() -> None:
 
 
 def test_completing_fills_only_what_was_open() -> None:
-    completed = Txt2Img(width=64).completed(checkpoint="pocket", native_size=128, seed=7)
+    completed = complete(Txt2Img(width=64), seed=7, size=(128, 128))
     assert (completed.checkpoint, completed.width, completed.height) == ("pocket", 64, 128)
-    assert completed.seed == 7
-    again = completed.completed(checkpoint="pocket", native_size=512, seed=8)
-    assert again == completed
+    assert (completed.seed, completed.vae) == (7, None)
+    assert complete(completed, seed=8, size=(512, 512)) == completed
+
+
+def complete(generation: Txt2Img, *, seed: int = 1, size: tuple[int, int] = (128, 128)) -> Txt2Img:
+    return generation.completed(checkpoint="pocket", size=size, seed=seed, variation_seed=seed + 1, vae=None)
+
+
+def test_of_a_variation_only_what_counts_is_kept() -> None:
+    assert complete(Txt2Img(variation=Variation(seed=5))).variation is None
+    sized = complete(Txt2Img(variation=Variation(seed=5, from_width=64, from_height=96)))
+    assert sized.variation == Variation(seed=0, from_width=64, from_height=96)
+    drawn = complete(Txt2Img(variation=Variation(strength=0.5)), seed=7)
+    assert drawn.variation == Variation(seed=8, strength=0.5)
+
+
+def test_images_of_a_job_have_seeds_of_their_own() -> None:
+    """Specification 3.1: with a variation all seeds are equal, and its own count on."""
+    plain = builders.generation(seed=10)
+    assert [plain.seeds(k)[0] for k in range(3)] == [10, 11, 12]
+    varied = builders.generation(seed=10, variation=Variation(seed=70, strength=0.1))
+    assert [varied.seeds(k) for k in range(3)] == [(10, 70), (10, 71), (10, 72)]
+
+
+def test_the_checkpoints_own_vae_has_a_name() -> None:
+    assert Txt2Img(vae="None").vae is None
+    assert Txt2Img().vae == "Automatic"
+
+
+@pytest.mark.parametrize("task", ["txt2img", "img2img"])
+def test_a_job_reads_back_the_task_it_was_stored_with(task: str) -> None:
+    asked = builders.generation() if task == "txt2img" else Img2Img(image="0" * 64, denoising_strength=0.3)
+    job = builders.job(generation=asked)
+    assert Job.model_validate_json(job.model_dump_json()).generation == asked
 
 
 def test_a_generation_cannot_be_changed() -> None:

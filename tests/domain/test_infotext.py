@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudbrush.domain import infotext
-from cloudbrush.domain.generation import MAX_SEED, Txt2Img
+from cloudbrush.domain.generation import MAX_SEED, HiresFix, Options, Refiner, Txt2Img, Variation
 from cloudbrush.domain.sampling import AUTOMATIC, SAMPLERS, SCHEDULES, find_sampler
 from tests.golden.load import golden
 
@@ -41,7 +41,7 @@ def test_quoting_equals_the_webui(case: list) -> None:
 
 
 def complete(**fields: Any) -> Txt2Img:
-    return Txt2Img(**{"checkpoint": "pocket", "width": 128, "height": 192, "seed": 1, **fields})
+    return Txt2Img(**{"checkpoint": "pocket", "width": 128, "height": 192, "seed": 1, "vae": None, **fields})
 
 
 def test_the_text_reads_as_people_know_it() -> None:
@@ -135,6 +135,112 @@ def test_a_written_generation_reads_back_as_itself(generation: Txt2Img) -> None:
     if generation.schedule == sampler.own_schedule:  # the same thing by its other name
         generation = generation.model_copy(update={"schedule": AUTOMATIC})
     assert back == generation
+
+
+SAMPLER_NAMES = st.none() | st.sampled_from(["Euler a", "DDIM"])
+SIDES = st.sampled_from([0, 64, 520])
+SHARES = st.floats(0, 1)
+HIRES = st.builds(
+    HiresFix,
+    upscaler=st.sampled_from(["Latent", "Lanczos", "4x: sharp, crisp"]),
+    steps=st.integers(0, 150),
+    denoising_strength=SHARES,
+    scale=st.just(2.0),
+    resize_width=SIDES,
+    resize_height=SIDES,
+    checkpoint=st.none() | st.just("other, one"),
+    sampler=SAMPLER_NAMES,
+    schedule=st.none() | st.sampled_from(["Automatic", "Karras", "Beta"]),
+    prompt=TEXT,
+    negative_prompt=TEXT,
+) | st.builds(HiresFix, scale=st.floats(1, 4))
+VARIATIONS = st.builds(
+    Variation, seed=st.integers(0, MAX_SEED), strength=st.floats(0.01, 1), from_width=SIDES, from_height=SIDES
+).filter(lambda variation: variation.resizes or not (variation.from_width or variation.from_height))
+SETTINGS = st.builds(
+    Options,
+    emphasis=st.sampled_from(["Original", "No norm", "Ignore", "None"]),
+    old_prompt_editing=st.booleans(),
+    eta=SHARES,
+    eta_ddim=SHARES,
+    eta_noise_seed_delta=st.integers(0, MAX_SEED),
+    sigma_churn=st.floats(0, 100),
+    sigma_tmin=st.floats(0, 10),
+    sigma_tmax=st.floats(0, 1000),
+    sigma_noise=st.floats(0, 2),
+    sigma_min=st.floats(0, 1),
+    sigma_max=st.floats(0, 1000),
+    rho=st.floats(0, 20),
+    beta_alpha=st.floats(0.1, 2),
+    beta_beta=st.floats(0.1, 2),
+    discard_penultimate=st.booleans(),
+    sgm_noise_multiplier=st.booleans(),
+    quantize=st.booleans(),
+    noise_schedule=st.sampled_from(["Default", "Zero Terminal SNR"]),
+    downcast_alphas=st.booleans(),
+    negative_minimum_sigma=st.floats(0, 15),
+    negative_minimum_all_steps=st.booleans(),
+    skip_early_guidance=SHARES,
+    pad_prompts=st.booleans(),
+    extra_noise=SHARES,
+    refiner_by_steps=st.booleans(),
+    hires_refiner=st.sampled_from(["first pass", "second pass", "both passes"]),
+)
+EVERYTHING = st.builds(
+    complete,
+    prompt=TEXT,
+    clip_skip=st.integers(1, 12),
+    noise_source=st.sampled_from(["NV", "CPU", "GPU"]),
+    variation=st.none() | VARIATIONS,
+    hires=st.none() | HIRES,
+    refiner=st.none() | st.builds(Refiner, checkpoint=st.just("fine [one]"), switch_at=st.floats(0.01, 1)),
+    options=SETTINGS,
+)
+
+
+@given(EVERYTHING)
+def test_whatever_was_set_reads_back(generation: Txt2Img) -> None:
+    hashes = infotext.Hashes(checkpoints={"other, one": SHA256, "fine [one]": SHA256})
+    text = infotext.write(generation, seed=generation.seed, model_hash=SHA256, others=hashes)
+    assert Txt2Img(**infotext.to_generation_fields(infotext.parse(text))) == generation
+
+
+def test_the_groups_read_as_people_know_them() -> None:
+    """Labels, order and forms of the specification's section 5.1."""
+    generation = complete(
+        prompt="(a cat:1.2)",
+        sampler="Euler a",
+        clip_skip=2,
+        noise_source="CPU",
+        variation=Variation(seed=77, strength=0.3, from_width=96, from_height=48),
+        hires=HiresFix(steps=10, denoising_strength=0.7, prompt="a dog, big", checkpoint="other"),
+        refiner=Refiner(checkpoint="fine", switch_at=0.8),
+        options=Options(emphasis="No norm", eta_noise_seed_delta=31337, eta=0.5, sigma_churn=10.0),
+    )
+    hashes = infotext.Hashes(checkpoints={"other": SHA256, "fine": SHA256}, loras={"foo": "0123456789ab"})
+    text = infotext.write(generation, seed=1, variation_seed=78, model_hash=SHA256, others=hashes)
+    assert text.splitlines()[-1] == (
+        "Steps: 20, Sampler: Euler a, Schedule type: Automatic, CFG scale: 7, Seed: 1, Size: 128x192, "
+        "Model hash: 6ce0161689, Model: pocket, Variation seed: 78, Variation seed strength: 0.3, "
+        "Seed resize from: 96x48, Denoising strength: 0.7, Clip skip: 2, ENSD: 31337, RNG: CPU, "
+        'Hires checkpoint: other [6ce0161689], Hires prompt: "a dog, big", Hires upscale: 2, '
+        "Hires steps: 10, "
+        'Hires upscaler: Latent, Lora hashes: "foo: 0123456789ab", Emphasis: No norm, Eta: 0.5, '
+        "Sigma churn: 10, "
+        "Refiner: fine [6ce0161689], Refiner switch at: 0.8, Version: cloudbrush-0.1.0"
+    )
+
+
+def test_hires_fix_of_others_is_read() -> None:
+    text = f"a\n{LINE}, Denoising strength: 0.55, Hires upscale: 1.5, Hires upscaler: 4x-UltraSharp"
+    fields = infotext.to_generation_fields(infotext.parse(text))
+    assert Txt2Img(**fields).hires == HiresFix(denoising_strength=0.55, scale=1.5, upscaler="4x-UltraSharp")
+
+
+def test_an_old_image_brings_its_old_rules() -> None:
+    parsed = infotext.parse(f"a [b:c:0.3]\n{LINE}, Refiner: x [0123456789], Version: v1.5.1")
+    generation = Txt2Img(**infotext.to_generation_fields(parsed))
+    assert generation.options == Options(old_prompt_editing=True, downcast_alphas=True, refiner_by_steps=True)
 
 
 LINE = "Steps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1, Size: 1024x512"

@@ -78,7 +78,7 @@ class Shape:
             )
         )
         for module in (unet, vae, text):
-            _jitter(module)
+            jitter(module)
         return unet.eval(), vae.eval(), text.eval()
 
     def weights(self, seed: int = 0) -> dict[str, Tensor]:
@@ -96,7 +96,7 @@ class Shape:
         }
 
 
-def _jitter(module: nn.Module) -> None:
+def jitter(module: nn.Module) -> None:
     """Default-initialised norms are all ones and zeros, which hides many a mistake."""
     with torch.no_grad():
         for parameter in module.parameters():

@@ -9,11 +9,13 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 
 from cloudbrush import __version__
-from cloudbrush.api import endpoints, errors, health, jobs, models
+from cloudbrush.api import endpoints, errors, health, jobs, models, pictures
 from cloudbrush.api.guard import Guard
 from cloudbrush.control.plane import ControlPlane
+from cloudbrush.domain import image_file
 
 PREFIX = "/api/v1"
+MAX_BODY = 2**20  # bytes of a request; a generation with the longest prompts needs a tenth
 LOOPBACK = ("127.0.0.1", "localhost")
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     code: {"model": errors.Problem, "description": meaning}
@@ -46,9 +48,10 @@ def create_app(
         lifespan=lambda _app: lifespan,
     )
     app.state.plane = plane
-    app.add_middleware(Guard, hosts=hosts, limited_prefix=PREFIX)
+    limits = {f"{PREFIX}/pictures": image_file.MAX_BYTES, PREFIX: MAX_BODY}
+    app.add_middleware(Guard, hosts=hosts, limits=limits)
     router = APIRouter(prefix=PREFIX, responses=PROBLEMS)
-    for resource in (jobs, endpoints, models, health):
+    for resource in (jobs, pictures, endpoints, models, health):
         router.include_router(resource.router)
     app.include_router(router)
     errors.install(app)

@@ -42,6 +42,9 @@ class Problem(BaseModel):
     hint: str | None = None
 
 
+TASKS = ("txt2img", "img2img")  # pydantic names the kind of generation on the way to a field
+
+
 def install(app: FastAPI) -> None:
     """Answer every failure of the application in the one form."""
 
@@ -53,7 +56,8 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
+        place = [str(part) for part in first["loc"] if part not in TASKS]
+        field = ".".join(place[1:]) or place[0]
         message = str(first["msg"]).removeprefix("Value error, ")
         return _answer(422, InvalidInput(message, field=field))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -11,7 +11,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 ANY_HOST = "*"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-MAX_BODY = 2**20  # bytes of a request to the REST API; a generation with the longest prompts needs a tenth
 
 
 class Guard:
@@ -22,11 +21,11 @@ class Guard:
     or from a program, which sends no Origin.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Collection[str], limited_prefix: str) -> None:
-        """Bodies of requests below `limited_prefix` are limited."""
+    def __init__(self, app: ASGIApp, hosts: Collection[str], limits: Mapping[str, int]) -> None:
+        """`limits`: bytes a body may have, by the beginning of the path; the first that fits counts."""
         self._app = app
         self._hosts = frozenset(hosts)
-        self._limited_prefix = limited_prefix
+        self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it in the form every error has."""
@@ -40,10 +39,13 @@ class Guard:
             await _refusal(403, "foreign_origin", "web pages of other sites may not do this")(
                 scope, receive, send
             )
-        elif scope["path"].startswith(self._limited_prefix):
-            await self._limited(scope, receive, send, int(headers.get("content-length") or 0))
+        elif limit := self._limit(scope["path"]):
+            await self._limited(scope, receive, send, int(headers.get("content-length") or 0), limit)
         else:
             await self._app(scope, receive, send)
+
+    def _limit(self, path: str) -> int | None:
+        return next((limit for prefix, limit in self._limits.items() if path.startswith(prefix)), None)
 
     def _is_ours(self, host: str) -> bool:
         return ANY_HOST in self._hosts or urlsplit(f"//{host}").hostname in self._hosts
@@ -53,19 +55,19 @@ class Guard:
         named = origin is not None and not self._is_ours(urlsplit(origin).netloc)
         return named or headers.get("sec-fetch-site") == "cross-site"
 
-    async def _limited(self, scope: Scope, receive: Receive, send: Send, announced: int) -> None:
+    async def _limited(self, scope: Scope, receive: Receive, send: Send, announced: int, limit: int) -> None:
         received = 0
 
         async def counted() -> Message:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > MAX_BODY:
+            if received > limit:
                 return {"type": "http.disconnect"}  # it lied about its length, or did not tell
             return message
 
-        if announced > MAX_BODY:
-            detail = f"the request has {announced} bytes; {MAX_BODY} are allowed"
+        if announced > limit:
+            detail = f"the request has {announced} bytes; {limit} are allowed"
             await _refusal(413, "too_large", detail)(scope, receive, send)
         else:
             await self._app(scope, counted, send)

@@ -13,7 +13,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 from cloudbrush.api.asking import Owner, Plane
 from cloudbrush.control import jobs as control
 from cloudbrush.control.submit import submit
-from cloudbrush.domain.generation import Txt2Img
+from cloudbrush.domain.generation import AnyGeneration
 from cloudbrush.domain.job import Job, JobList, JobState
 from cloudbrush.stores.base import JobFilter
 
@@ -29,7 +29,7 @@ class Submission(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    generation: Txt2Img
+    generation: AnyGeneration
     endpoint: Annotated[str, Query(max_length=63)] | None = None
 
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from cloudbrush.cli import aws
+
 app = typer.Typer(
     name="cloudbrush",
     help="A Stable Diffusion studio that paints in the cloud, or on this machine.",
@@ -18,11 +20,22 @@ jobs = typer.Typer(help="Look at jobs, follow them, call them off, forget them."
 endpoints = typer.Typer(help="Look at endpoints, bring them up, take them down.", no_args_is_help=True)
 app.add_typer(jobs, name="jobs")
 app.add_typer(endpoints, name="endpoints")
+app.add_typer(aws.app, name="aws")
 
 DataDir = Annotated[
     Path | None, typer.Option(help="Where everything is kept; ./data by default.", show_default=False)
 ]
 JobId = Annotated[str, typer.Argument(help="The Inference ID.")]
+Output = Annotated[Path, typer.Option("-o", "--output", help="Where the PNG goes.")]
+Where = Annotated[str | None, typer.Option("--endpoint", help="Where to paint.", show_default="this machine")]
+Others = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="FIELD=VALUE",
+        help="Any other field of a generation by its REST name, such as hires.scale=2 or options.eta=0.5.",
+    ),
+]
 EndpointName = Annotated[str, typer.Argument(help="The endpoint's name.")]
 
 
@@ -41,11 +54,17 @@ def serve(
 
 @app.command()
 def txt2img(
-    prompt: Annotated[str, typer.Argument(help="What to paint.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Where the PNG goes.")] = Path("out.png"),
-    negative_prompt: Annotated[str, typer.Option("-n", help="What not to paint.")] = "",
+    prompt: Annotated[str | None, typer.Argument(help="What to paint.", show_default=False)] = None,
+    output: Output = Path("out.png"),
+    negative_prompt: Annotated[str | None, typer.Option("-n", help="What not to paint.")] = None,
+    like: Annotated[
+        Path | None,
+        typer.Option("--from", help="Paint again what an image or a text file with parameters tells."),
+    ] = None,
     checkpoint: Annotated[str | None, typer.Option(help="See `cloudbrush models`.")] = None,
-    vae: Annotated[str | None, typer.Option(help="A VAE file.", show_default="the checkpoint's own")] = None,
+    vae: Annotated[
+        str | None, typer.Option(help="A VAE file, Automatic or None.", show_default="Automatic")
+    ] = None,
     sampler: Annotated[str | None, typer.Option(help="Sampling method.", show_default="DPM++ 2M")] = None,
     schedule: Annotated[str | None, typer.Option(help="Schedule type.", show_default="Automatic")] = None,
     steps: Annotated[int | None, typer.Option(help="Sampling steps.", show_default="20")] = None,
@@ -55,7 +74,8 @@ def txt2img(
     batch_size: Annotated[int | None, typer.Option(help="Images at a time.")] = None,
     cfg_scale: Annotated[float | None, typer.Option(help="How closely to follow the prompt.")] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed paints the same image.")] = None,
-    endpoint: Annotated[str | None, typer.Option(help="Where to paint.", show_default="this machine")] = None,
+    others: Others = None,
+    endpoint: Where = None,
     data_dir: DataDir = None,
 ) -> None:
     """Paint images from text."""
@@ -76,8 +96,43 @@ def txt2img(
         "cfg_scale": cfg_scale,
         "seed": seed,
     }
-    given = {name: value for name, value in asked.items() if value is not None}
-    painting.txt2img(given, output=output, endpoint=endpoint, data_dir=data_dir)
+    painting.txt2img(asked, others or [], like=like, output=output, endpoint=endpoint, data_dir=data_dir)
+
+
+@app.command()
+def img2img(
+    image: Annotated[Path, typer.Argument(help="What to paint over: a PNG, JPEG or WebP file.")],
+    prompt: Annotated[str, typer.Argument(help="What to paint.")] = "",
+    output: Output = Path("out.png"),
+    negative_prompt: Annotated[str | None, typer.Option("-n", help="What not to paint.")] = None,
+    mask: Annotated[Path | None, typer.Option(help="Paint only where this image is white.")] = None,
+    denoising_strength: Annotated[
+        float | None,
+        typer.Option("--denoising", help="0 keeps the image, 1 forgets it.", show_default="0.75"),
+    ] = None,
+    checkpoint: Annotated[str | None, typer.Option(help="See `cloudbrush models`.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="Sampling method.", show_default="DPM++ 2M")] = None,
+    steps: Annotated[int | None, typer.Option(help="Sampling steps.", show_default="20")] = None,
+    seed: Annotated[int | None, typer.Option(help="The same seed paints the same image.")] = None,
+    others: Others = None,
+    endpoint: Where = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Paint over an image."""
+    from cloudbrush.cli import painting
+
+    asked = {
+        "prompt": prompt,
+        "negative_prompt": negative_prompt,
+        "denoising_strength": denoising_strength,
+        "checkpoint": checkpoint,
+        "sampler": sampler,
+        "steps": steps,
+        "seed": seed,
+    }
+    painting.img2img(
+        asked, others or [], image=image, mask=mask, output=output, endpoint=endpoint, data_dir=data_dir
+    )
 
 
 @app.command()
@@ -122,7 +177,7 @@ def show_job(job_id: JobId, data_dir: DataDir = None) -> None:
 @jobs.command("save")
 def save_job(
     job_id: JobId,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Where the PNG goes.")] = Path("out.png"),
+    output: Output = Path("out.png"),
     data_dir: DataDir = None,
 ) -> None:
     """Follow a job until it is finished and save its images."""

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import structlog
 from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 
 from cloudbrush.domain.errors import CloudbrushError
 
@@ -35,9 +36,9 @@ def speaking_errors() -> Iterator[None]:
 
 
 def _complain(detail: str, hint: str | None) -> None:
-    complaints.print(f"[bold red]error[/] {detail}", soft_wrap=True)
+    complaints.print(f"[bold red]error[/] {escape(detail)}", soft_wrap=True)
     if hint:
-        complaints.print(f"      {hint}", soft_wrap=True)
+        complaints.print(f"      {escape(hint)}", soft_wrap=True)
     sys.exit(1)
 
 

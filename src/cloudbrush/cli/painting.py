@@ -1,10 +1,10 @@
-"""`txt2img` and `jobs save`: submit, follow with a progress bar, save the images."""
+"""`txt2img`, `img2img` and `jobs save`: submit, follow with a progress bar, save the images."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,22 +12,69 @@ from typing import Any
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from cloudbrush.cli import fields
 from cloudbrush.cli.console import console, log_to_stderr, speaking_errors
 from cloudbrush.cli.serving import reached, settings
 from cloudbrush.client import Client
 from cloudbrush.domain.endpoint import THIS_MACHINE, EndpointState
 from cloudbrush.domain.errors import GenerationFailed
-from cloudbrush.domain.generation import Txt2Img
+from cloudbrush.domain.generation import Generation, Img2Img, Txt2Img
 from cloudbrush.domain.job import EventKind, Job, JobState, Problem
 from cloudbrush.wiring import Everything
 
 
-def txt2img(asked: dict[str, Any], *, output: Path, endpoint: str | None, data_dir: Path | None) -> None:
-    """Paint images from text and save them at `output` (numbered when there are several)."""
+def txt2img(
+    asked: Mapping[str, Any],
+    others: Sequence[str],
+    *,
+    like: Path | None,
+    output: Path,
+    endpoint: str | None,
+    data_dir: Path | None,
+) -> None:
+    """Paint images from text and save them at `output` (numbered when there are several).
 
+    What is asked for goes before what `like`, an image or a text file with parameters, tells.
+    """
+
+    async def run(client: Client) -> Generation:
+        return Txt2Img(**fields.chosen(asked, others, like))
+
+    _paint(run, output, endpoint, data_dir)
+
+
+def img2img(
+    asked: Mapping[str, Any],
+    others: Sequence[str],
+    *,
+    image: Path,
+    mask: Path | None,
+    output: Path,
+    endpoint: str | None,
+    data_dir: Path | None,
+) -> None:
+    """Paint over an image, everywhere or where a mask is white, and save at `output`."""
+
+    async def run(client: Client) -> Generation:
+        given = fields.chosen(asked, others)
+        given["image"] = (await client.add_picture(fields.bytes_of(image, "image"))).id
+        if mask:
+            masked = await client.add_picture(fields.bytes_of(mask, "mask"))
+            given["inpainting"] = {**given.get("inpainting", {}), "mask": masked.id}
+        return Img2Img(**given)
+
+    _paint(run, output, endpoint, data_dir)
+
+
+def _paint(
+    asking: Callable[[Client], Awaitable[Generation]],
+    output: Path,
+    endpoint: str | None,
+    data_dir: Path | None,
+) -> None:
     async def run() -> None:
-        generation = Txt2Img(**asked)
         async with reached(settings(data_dir), endpoints={endpoint or THIS_MACHINE}) as client:
+            generation = await asking(client)
             if endpoint:
                 await _until_up(client, endpoint)
             job = await client.submit(generation, endpoint=endpoint)

@@ -7,14 +7,11 @@ from collections.abc import Iterator
 from cloudbrush.control.plane import ControlPlane
 from cloudbrush.domain.asset import AssetKind, ModelAsset
 from cloudbrush.domain.errors import NotFound, UnknownModel
-from cloudbrush.domain.generation import Txt2Img
+from cloudbrush.domain.generation import Generation, HiresFix, Txt2Img
+from cloudbrush.domain.network_tags import HYPERNETWORK_TAG, LORA_TAGS, HypernetworkTag, LoraTag, unknown_kind
 from cloudbrush.domain.prompt import cut_network_tags, strip_comments
-
-TAG_KINDS = {
-    "lora": AssetKind.LORA,
-    "lyco": AssetKind.LORA,
-    "hypernet": AssetKind.HYPERNETWORK,
-}
+from cloudbrush.domain.sampling import AUTOMATIC
+from cloudbrush.domain.upscaling import BUILTIN_UPSCALERS
 
 
 def checkpoint(plane: ControlPlane, name: str | None) -> ModelAsset:
@@ -31,21 +28,63 @@ def checkpoint(plane: ControlPlane, name: str | None) -> ModelAsset:
     )
 
 
-def everything(plane: ControlPlane, generation: Txt2Img) -> tuple[ModelAsset, ...]:
-    """Every model file a generation needs, each once. Raises `UnknownModel` for the first name not found."""
+def vae(plane: ControlPlane, name: str | None, checkpoint: ModelAsset) -> str | None:
+    """The VAE that a choice comes down to for a checkpoint; None is the checkpoint's own.
+
+    Automatic takes the first VAE file whose name begins with the checkpoint's (specification 1.5). Raises
+    `UnknownModel`.
+    """
+    if name is None or name != AUTOMATIC:
+        return name and _named(plane, AssetKind.VAE, name, field="vae").name
+    known = (source.asset for source in plane.stores.assets.all())
+    names = (asset.name for asset in known if asset.kind is AssetKind.VAE)
+    return next((name for name in names if name.startswith(checkpoint.name)), None)
+
+
+def everything(plane: ControlPlane, generation: Generation) -> tuple[ModelAsset, ...]:
+    """Every model file a generation needs, each once, its checkpoint first.
+
+    Raises `UnknownModel` for the first name not found and `InvalidInput` for a tag that cannot be read.
+    """
     return tuple(dict.fromkeys(_everything(plane, generation)))
 
 
-def _everything(plane: ControlPlane, generation: Txt2Img) -> Iterator[ModelAsset]:
-    yield checkpoint(plane, generation.checkpoint)
-    if generation.vae is not None:
-        yield _named(plane, AssetKind.VAE, generation.vae, field="vae")
-    text, tags = cut_network_tags(strip_comments(generation.prompt))
-    for tag in tags:
-        if kind := TAG_KINDS.get(tag.kind.lower()):
-            yield _named(plane, kind, "".join(tag.arguments[:1]), field="prompt")
-    # An embedding is a plain word, perhaps inside another: those that may be meant go along.
-    words = f"{text}\n{generation.negative_prompt}".casefold()
+def _everything(plane: ControlPlane, generation: Generation) -> Iterator[ModelAsset]:
+    first = checkpoint(plane, generation.checkpoint)
+    yield first
+    if found := vae(plane, generation.vae, first):
+        yield _named(plane, AssetKind.VAE, found, field="vae")
+    if generation.refiner:
+        yield _named(plane, AssetKind.CHECKPOINT, generation.refiner.checkpoint, field="refiner.checkpoint")
+    prompts = {"prompt": generation.prompt}
+    words = generation.negative_prompt
+    if isinstance(generation, Txt2Img) and (hires := generation.hires):
+        yield from _hires(plane, hires)
+        prompts["hires.prompt"] = hires.prompt
+        words = f"{words}\n{hires.negative_prompt}"
+    for field, prompt in prompts.items():
+        text, tags = cut_network_tags(strip_comments(prompt))
+        words = f"{words}\n{text}"
+        for tag in tags:
+            if tag.kind in LORA_TAGS:
+                yield _named(plane, AssetKind.LORA, LoraTag.read(tag, field).name, field=field)
+            elif tag.kind == HYPERNETWORK_TAG:
+                name = HypernetworkTag.read(tag, field).name
+                yield _named(plane, AssetKind.HYPERNETWORK, name, field=field)
+            else:
+                raise unknown_kind(tag, field)
+    yield from _embeddings(plane, words.casefold())
+
+
+def _hires(plane: ControlPlane, hires: HiresFix) -> Iterator[ModelAsset]:
+    if hires.checkpoint is not None:
+        yield _named(plane, AssetKind.CHECKPOINT, hires.checkpoint, field="hires.checkpoint")
+    if hires.upscaler not in BUILTIN_UPSCALERS:
+        yield _named(plane, AssetKind.UPSCALER, hires.upscaler, field="hires.upscaler")
+
+
+def _embeddings(plane: ControlPlane, words: str) -> Iterator[ModelAsset]:
+    """An embedding is a plain word, perhaps inside another: those that may be meant go along."""
     for source in plane.stores.assets.all():
         if source.asset.kind is AssetKind.EMBEDDING and source.asset.name.casefold() in words:
             yield source.asset

@@ -4,46 +4,57 @@ from __future__ import annotations
 
 import hashlib
 
-from cloudbrush.control import resolve
+from cloudbrush.control import pictures, resolve
 from cloudbrush.control.bells import DISPATCH
 from cloudbrush.control.plane import ControlPlane
+from cloudbrush.domain.asset import ModelAsset
 from cloudbrush.domain.endpoint import THIS_MACHINE, EndpointState
 from cloudbrush.domain.errors import EndpointNotReady
-from cloudbrush.domain.generation import MAX_SEED, RANDOM_SEED, Txt2Img
+from cloudbrush.domain.generation import MAX_SEED, Generation, Img2Img, paintable
 from cloudbrush.domain.job import EventKind, Job
 from cloudbrush.stores.base import IdempotencyKey
 
 
 def submit(
     plane: ControlPlane,
-    generation: Txt2Img,
+    generation: Generation,
     *,
     owner: str,
     endpoint: str | None = None,
     idempotency_key: str | None = None,
 ) -> Job:
-    """Queue a generation. Raises `EndpointNotReady`, `UnknownModel`, `IdempotencyMismatch`, `NotFound`."""
+    """Queue a generation. Raises `EndpointNotReady`, `InvalidInput`, `IdempotencyMismatch`, `NotFound`."""
     place = endpoint or THIS_MACHINE
     key = IdempotencyKey(idempotency_key, _digest(generation, place)) if idempotency_key else None
     if key and (earlier := plane.stores.requests.earlier(owner, key)):
         return earlier
     require_in_service(plane, place)
-    resolve.everything(plane, generation)
-    checkpoint = resolve.checkpoint(plane, generation.checkpoint)
-    # A seed for each image of the job must fit: seed + k, k < image_count.
-    seed = min(plane.new_seed(), MAX_SEED - generation.image_count) if generation.seed == RANDOM_SEED else 0
+    checkpoint, *_ = resolve.everything(plane, generation)
     job = Job(
         id=plane.new_id(),
         owner=owner,
         endpoint=place,
-        generation=generation.completed(
-            checkpoint=checkpoint.name, native_size=checkpoint.native_size, seed=seed
-        ),
+        generation=_completed(plane, generation, checkpoint),
         created_at=plane.now(),
     )
     stored = plane.stores.jobs.add(job, (EventKind.QUEUED, {}), key)
     plane.bells.ring(DISPATCH)
     return stored
+
+
+def _completed(plane: ControlPlane, generation: Generation, checkpoint: ModelAsset) -> Generation:
+    size = (checkpoint.native_size, checkpoint.native_size)
+    if isinstance(generation, Img2Img):
+        width, height = pictures.check(plane, generation)
+        size = (paintable(width), paintable(height))
+    highest = MAX_SEED - generation.image_count  # seed + k must fit for each of the job's images
+    return generation.completed(
+        checkpoint=checkpoint.name,
+        size=size,
+        seed=min(plane.new_seed(), highest),
+        variation_seed=min(plane.new_seed(), highest),
+        vae=resolve.vae(plane, generation.vae, checkpoint),
+    )
 
 
 def require_in_service(plane: ControlPlane, name: str) -> None:
@@ -58,5 +69,5 @@ def require_in_service(plane: ControlPlane, name: str) -> None:
         )
 
 
-def _digest(generation: Txt2Img, endpoint: str) -> str:
+def _digest(generation: Generation, endpoint: str) -> str:
     return hashlib.sha256(f"{endpoint}\n{generation.model_dump_json()}".encode()).hexdigest()

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from cloudbrush.domain.asset import AssetKind
-from cloudbrush.domain.generation import Txt2Img
+from cloudbrush.domain.generation import AnyGeneration
 
 HEARTBEAT_SECONDS = 5.0
 
@@ -26,12 +26,17 @@ class AssetRef(_Message):
     key: Annotated[str, Field(pattern=r"^models/[0-9a-f]{64}(\.safetensors)?$")]  # in the blob store
 
 
+def picture_key(picture: str) -> str:
+    """Where a picture that a generation begins with lies in the blob store, by its id."""
+    return f"pictures/{picture}"
+
+
 class Invocation(_Message):
     """One attempt at one job, as the body of `POST /invocations`."""
 
     job_id: Annotated[str, Field(pattern=r"^[0-9a-f-]{36}$")]
     epoch: Annotated[int, Field(ge=1)]
-    generation: Txt2Img
+    generation: AnyGeneration
     assets: tuple[AssetRef, ...]
 
     @property

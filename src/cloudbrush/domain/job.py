@@ -9,7 +9,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict
 
 from cloudbrush.domain.errors import Conflict
-from cloudbrush.domain.generation import Txt2Img
+from cloudbrush.domain.generation import AnyGeneration
 from cloudbrush.domain.invocation import ImageResult
 
 MAX_ATTEMPTS = 3
@@ -70,7 +70,7 @@ class Job(BaseModel):
     id: str  # UUIDv7, shown to people as the Inference ID
     owner: str
     endpoint: str
-    generation: Txt2Img
+    generation: AnyGeneration
     state: JobState = JobState.QUEUED
     created_at: datetime
     started_at: datetime | None = None  # of the latest attempt

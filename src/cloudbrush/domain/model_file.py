@@ -30,6 +30,11 @@ DTYPE_BYTES = {
     for dtype in dtypes.split()
 }
 NATIVE_SIZES = {"sd1": 512, "sd2": 768, "sdxl": 1024, "sdxl-refiner": 1024}  # pixels a side
+SD2_BASE_SIZE = 512  # of the SD2 checkpoints that predict epsilon
+LATENT_CHANNELS = 4
+FIRST_LAYER = "model.diffusion_model.input_blocks.0.0.weight"
+V_KEY, ZERO_SNR_KEY = "v_pred", "ztsnr"  # tensors that mark what trainers have no other place for
+_SD2_WIDTH = 1024  # of the text encoder
 
 
 @dataclass(frozen=True)
@@ -66,8 +71,10 @@ class ModelInfo:
 
     kind: AssetKind
     family: str | None = None  # sd1, sd2, sdxl, sdxl-refiner; None when the file does not tell
-    prediction: str = "epsilon"  # what its denoiser predicts: epsilon or v
+    prediction: str | None = "epsilon"  # what its denoiser predicts: epsilon or v; None: only that can tell
     native_size: int = 512  # pixels a side
+    zero_terminal_snr: bool = False  # trained down to pure noise (Lin et al. 2024)
+    cfg_rescale: float = 0.0  # how much guided predictions are to be rescaled (Lin et al. 2024, 3.4)
 
 
 def read_header(file: BinaryIO) -> Header:
@@ -114,15 +121,45 @@ def read_info(file: BinaryIO) -> ModelInfo:
 def inspect(header: Header) -> ModelInfo:
     """What the file is, by the names of its tensors; raises `ModelFileError` when it is nothing known."""
     kind, family = _recognise(header)
-    metadata = header.metadata
-    family = metadata.get("cloudbrush.family", family)
-    prediction = metadata.get("cloudbrush.prediction", "epsilon")
-    if prediction not in ("epsilon", "v"):
-        raise ModelFileError(f"the file claims to predict {prediction!r}; known are 'epsilon' and 'v'")
-    size = metadata.get("cloudbrush.native_size", str(NATIVE_SIZES.get(family or "", 512)))
+    family = header.metadata.get("cloudbrush.family", family)
+    prediction = _prediction(header, kind, family)
+    usual = NATIVE_SIZES.get(family or "", 512)
+    if (kind, family, prediction) == (AssetKind.CHECKPOINT, "sd2", "epsilon"):
+        usual = SD2_BASE_SIZE
+    rescale = header.metadata.get("cloudbrush.cfg_rescale", "0")
+    if not re.fullmatch(r"0(\.\d{1,6})?|1(\.0{1,6})?", rescale):
+        raise ModelFileError(f"the file claims a CFG rescale of {rescale[:20]!r}; 0 to 1 are known")
+    return ModelInfo(
+        kind, family, prediction, native_size(header.metadata, usual), ZERO_SNR_KEY in header, float(rescale)
+    )
+
+
+def native_size(metadata: Mapping[str, str], usual: int) -> int:
+    """The pixels a side that metadata tell, or else the usual ones; raises `ModelFileError`."""
+    resolution = re.fullmatch(r"([1-9]\d{1,3})x\1", metadata.get("modelspec.resolution", ""))
+    size = metadata.get("cloudbrush.native_size", resolution[1] if resolution else str(usual))
     if not re.fullmatch(r"[1-9]\d{1,3}", size):
         raise ModelFileError(f"the file claims a native size of {size[:20]!r}, which is no number of pixels")
-    return ModelInfo(kind, family, prediction, int(size))
+    return int(size)
+
+
+def _prediction(header: Header, kind: AssetKind, family: str | None) -> str | None:
+    """By metadata, or by the key that marks v; an SD2 denoiser of neither has to be tried."""
+    told = header.metadata.get("cloudbrush.prediction")
+    if told not in (None, "epsilon", "v"):
+        raise ModelFileError(f"the file claims to predict {told[:40]!r}; known are 'epsilon' and 'v'")
+    spec = header.metadata.get("modelspec.prediction_type", "").removesuffix("_prediction")
+    if told is None and spec in ("epsilon", "v"):
+        told = spec
+    if told is None and V_KEY in header:
+        told = "v"
+    undecided = (kind, family) == (AssetKind.CHECKPOINT, "sd2") and _inputs(header) == LATENT_CHANNELS
+    return told or (None if undecided else "epsilon")
+
+
+def _inputs(header: Header) -> int:
+    """Channels that the denoiser takes in."""
+    return [*header.tensors[FIRST_LAYER].shape, 0, 0][1]
 
 
 _CONVERT = "Only whole .safetensors files are loaded; convert .ckpt, .pt and .bin files first."
@@ -190,7 +227,13 @@ _SIGNS: tuple[tuple[str, AssetKind, str | None], ...] = (  # the first tensor fo
     ("conv_first.weight", AssetKind.UPSCALER, None),
     ("model.0.weight", AssetKind.UPSCALER, None),
 )
+_RELATED = (  # of the same making, but with inputs that Cloudbrush does not give
+    ("depth_model.", "a depth2img checkpoint"),
+    ("embedder.model.", "an unCLIP checkpoint"),
+    ("cond_stage_model.roberta.", "an AltDiffusion checkpoint"),
+)
 _FOREIGN = (  # the beginning of a name, and what such a file is
+    *_RELATED,
     ("double_blocks.", "a Flux denoiser"),
     ("model.diffusion_model.double_blocks.", "a Flux checkpoint"),
     ("model.diffusion_model.joint_blocks.", "a Stable Diffusion 3 checkpoint"),
@@ -202,22 +245,24 @@ _FOREIGN = (  # the beginning of a name, and what such a file is
 
 
 def _recognise(header: Header) -> tuple[AssetKind, str | None]:
+    _refuse(header, _RELATED)
     for key, kind, family in _SIGNS:
-        if key in header and (kind != AssetKind.CHECKPOINT or _has_denoiser(header)):
-            return kind, family
+        if key in header and (kind != AssetKind.CHECKPOINT or FIRST_LAYER in header):
+            narrow = family == "sdxl-refiner" and header.tensors[key].shape == (_SD2_WIDTH,)
+            return kind, "sd2" if narrow else family  # SD2 turbo is laid out like SDXL's refiner
     if all(_HYPERNETWORK.fullmatch(key) for key in header.tensors) and header.tensors:
         return AssetKind.HYPERNETWORK, None
     if any(_LORA.search(key) for key in header.tensors):
         return AssetKind.LORA, _lora_family(header.metadata)
-    for beginning, what in _FOREIGN:
-        if any(key.startswith(beginning) for key in header.tensors):
-            raise ModelFileError(f"this is {what}, which Cloudbrush cannot use")
+    _refuse(header, _FOREIGN)
     some = ", ".join(key[:60] for key in list(header.tensors)[:3]) or "nothing"
     raise ModelFileError(f"this is no kind of model Cloudbrush knows; it holds {some}")
 
 
-def _has_denoiser(header: Header) -> bool:
-    return "model.diffusion_model.input_blocks.0.0.weight" in header
+def _refuse(header: Header, signs: tuple[tuple[str, str], ...]) -> None:
+    for beginning, what in signs:
+        if any(key.startswith(beginning) for key in header.tensors):
+            raise ModelFileError(f"this is {what}, which Cloudbrush cannot use")
 
 
 def _lora_family(metadata: Mapping[str, str]) -> str | None:

@@ -42,6 +42,11 @@ class Chunk:
     multipliers: tuple[float, ...]
     words: tuple[tuple[int, str], ...] = ()  # embeddings: position among the tokens, name
 
+    def padded_with(self, padding: int) -> tuple[int, ...]:
+        """The tokens with another one behind the first end: what OpenCLIP's text encoders learned with."""
+        end = self.tokens.index(END) + 1
+        return (*self.tokens[:end], *[padding] * (len(self.tokens) - end))
+
 
 @dataclass(frozen=True)
 class TokenizedPrompt:
@@ -69,9 +74,12 @@ def encode(text: str) -> list[int]:
     return ids
 
 
-def tokenize(prompt: str, words: Words = _NO_WORDS) -> TokenizedPrompt:
-    """The chunks of one prompt after attention parsing, with slots for the embeddings in it; at least one."""
-    return tokenize_segments(parse_attention(prompt), words)
+def tokenize(prompt: str, words: Words = _NO_WORDS, *, attention: bool = True) -> TokenizedPrompt:
+    """The chunks of one prompt, with slots for the embeddings in it; at least one.
+
+    `attention`: whether brackets and BREAK mean something; else all of it is text.
+    """
+    return tokenize_segments(parse_attention(prompt) if attention else [Segment(prompt)], words)
 
 
 def tokenize_segments(segments: Iterable[Segment], words: Words = _NO_WORDS) -> TokenizedPrompt:

@@ -20,7 +20,6 @@ from torch import Tensor
 from cloudbrush.domain.errors import CloudbrushError, GenerationFailed
 from cloudbrush.engine.denoiser import Denoiser, Prediction, Request
 from cloudbrush.engine.events import Cancelled
-from cloudbrush.engine.guidance import Guide
 from cloudbrush.engine.samplers import PairSampling, Sampling, State
 
 log = logging.getLogger(__name__)
@@ -29,30 +28,33 @@ MOST_IN_A_ROW = 8  # calls with the networks that are in a denoiser while others
 
 # Told after each prediction: the denoised latents, and the sigma asked for next (None: the image is done).
 OnPrediction = Callable[[Tensor, float | None], None]
+# Who is asked for the prediction of that number, from 0, at that state; asked once for each, in order.
+Ask = Callable[[int, Tensor, float], tuple[Denoiser, Request]]
+Restore = Callable[[Tensor], Tensor]  # denoised latents with what is known of the image put back
 
 
 class Image:
     """One image being sampled."""
 
+    denoiser: Denoiser  # that its request is for; another one from some request on, if a refiner takes over
+
     def __init__(
         self,
         sampling: Sampling | PairSampling,
-        denoiser: Denoiser,
-        guide: Guide,
+        ask: Ask,
         cancelled: threading.Event,
         on_prediction: OnPrediction,
         *,
-        timestep: Callable[[float], float],
+        restore: Restore | None = None,
         wants_negative: bool = False,
     ) -> None:
-        self.denoiser = denoiser
         self.result: Future[Tensor] = Future()
         self._sampling = sampling
-        self._guide = guide
+        self._ask_at = ask
         self._evaluations = 0
         self._cancelled = cancelled
         self._on_prediction = on_prediction
-        self._timestep = timestep
+        self._restore = restore
         self._wants_negative = wants_negative
         self.request: Request | None = None
         self._begin()
@@ -77,6 +79,8 @@ class Image:
 
     def answered(self, prediction: Prediction) -> None:
         """Move on with a prediction, to the next request or to the end."""
+        if self._restore is not None:
+            prediction = Prediction(*map(self._restore, prediction))
         final = self._advance(prediction)
         self._on_prediction(prediction.denoised, self.request.sigma if self.request else None)
         if final is not None:
@@ -113,8 +117,7 @@ class Image:
 
     def _ask(self, state: State) -> None:
         x, sigma = state
-        guidance = self._guide.at(self._evaluations)
-        self.request = Request(x, sigma, self._timestep(sigma), guidance)
+        self.denoiser, self.request = self._ask_at(self._evaluations, x, sigma)
         self._evaluations += 1
 
 

@@ -36,7 +36,7 @@ class BrownianPath:
         self._points: OrderedDict[float, Tensor] = OrderedDict()
 
     def __call__(self, sigma: float, sigma_next: float) -> Tensor:
-        """The path's increment, divided by its standard deviation; float32 on the CPU."""
+        """The path's increment, divided by its standard deviation; float32, where the source makes its numbers."""
         length = abs(sigma_next - sigma)
         return ((self._at(sigma_next) - self._at(sigma)) / math.sqrt(length)).float()
 

@@ -6,6 +6,7 @@ the negative prompt. Scaling in and out of the UNet and guidance are specificati
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,14 +17,15 @@ from torch import Tensor
 
 from cloudbrush.engine import memory
 from cloudbrush.engine.extras import Extras
-from cloudbrush.engine.guidance import Guidance
+from cloudbrush.engine.guidance import Condition, Guidance, rescaled
 from cloudbrush.engine.models.checkpoint import Checkpoint
+from cloudbrush.engine.models.families import Component
 from cloudbrush.engine.networks.hypernetwork import applied
 from cloudbrush.engine.networks.lora import Network
-from cloudbrush.engine.networks.names import Component
 from cloudbrush.engine.networks.patches import Patches
 
 MOST_ROWS = 64  # of a call, however small they are
+MOST_SIZES = 16  # of images whose empty mask is kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +36,7 @@ class Request:
     sigma: float
     timestep: float  # what the UNet is told the sigma is
     guidance: Guidance
+    masked: Tensor | None = None  # (5, height, width) mask and masked latents; None: all is to be painted
 
 
 class Prediction(NamedTuple):
@@ -50,7 +53,8 @@ class _Row:
     x: Tensor
     sigma: float
     timestep: float
-    text: Tensor  # (tokens, width)
+    condition: Condition
+    masked: Tensor | None
 
 
 class Denoiser:
@@ -62,6 +66,7 @@ class Denoiser:
     def __init__(self, checkpoint: Checkpoint, room: int) -> None:
         self._checkpoint = checkpoint
         self._room = room
+        self._nothing_masked: dict[tuple[int, int], Tensor] = {}  # latents' sides -> what inpainting is given
         self._patches = Patches(checkpoint.unet, Component.UNET)
 
     def has_place_for(self, network: Network) -> bool:
@@ -91,7 +96,7 @@ class Denoiser:
         rows = [row for request in requests for row in _rows(request)]
         by_length: dict[int, list[int]] = defaultdict(list)
         for index, row in enumerate(rows):
-            by_length[len(row.text)].append(index)
+            by_length[row.condition.tokens].append(index)
         denoised: dict[int, Tensor] = {}
         for indices in by_length.values():
             answers = self._fitting([rows[index] for index in indices])
@@ -100,8 +105,20 @@ class Denoiser:
         predictions = []
         for request in requests:
             own = [next(in_order) for _ in range(request.guidance.rows)]
-            predictions.append(Prediction(request.guidance.combine(own), own[-1]))
+            guided = self._rescaled(request, own, request.guidance.combine(own))
+            predictions.append(Prediction(guided, request.guidance.base(own)))
         return predictions
+
+    def _rescaled(self, request: Request, denoised: Sequence[Tensor], guided: Tensor) -> Tensor:
+        """The guided prediction with the spread of the unguided one, for models of v that ask for it."""
+        info = self._checkpoint.info
+        if info.prediction != "v" or not info.cfg_rescale or request.guidance.negative is None:
+            return guided
+        total = request.sigma**2 + 1
+        scale = request.sigma / math.sqrt(total)
+        start = request.x / total  # denoised = start - scale * v
+        positive = (start - request.guidance.combine(denoised, scale=1.0)) / scale
+        return start - rescaled((start - guided) / scale, positive, info.cfg_rescale) * scale
 
     def _fitting(self, rows: list[_Row]) -> Iterator[Tensor]:
         """The rows' predictions, in calls as large as memory allows."""
@@ -136,14 +153,48 @@ class Denoiser:
         timesteps = torch.tensor([row.timestep for row in rows])
         total = sigmas**2 + 1
         output: Tensor = model.unet(
-            (x / total.sqrt()).to(dtype).contiguous(memory_format=torch.channels_last),
+            self._inputs(x / total.sqrt(), rows).to(dtype).contiguous(memory_format=torch.channels_last),
             timesteps.to(device, non_blocking=True),
-            encoder_hidden_states=torch.stack([row.text for row in rows]).to(dtype),
+            encoder_hidden_states=torch.stack([row.condition.vectors for row in rows]).to(dtype),
+            added_cond_kwargs=_added(rows, dtype, device),
             return_dict=False,
         )[0].float()
         if model.info.prediction == "v":
             return x / total - output * (sigmas / total.sqrt())
         return x - output * sigmas
+
+    def _inputs(self, x: Tensor, rows: list[_Row]) -> Tensor:
+        """What the UNet takes in: latents, and for inpainting mask and masked latents behind them."""
+        if self._checkpoint.input_channels == x.shape[1]:
+            return x
+        masked = [self._nothing(row) if row.masked is None else row.masked.to(x) for row in rows]
+        return torch.cat([x, torch.stack(masked)], dim=1)
+
+    def _nothing(self, row: _Row) -> Tensor:
+        """Mask and masked latents where all is to be painted: ones, and grey as the autoencoder sees it."""
+        height, width = row.x.shape[-2:]
+        if (height, width) not in self._nothing_masked:
+            if len(self._nothing_masked) == MOST_SIZES:
+                self._nothing_masked.clear()
+            self._nothing_masked[height, width] = nothing_masked(self._checkpoint, height, width)
+        return self._nothing_masked[height, width]
+
+
+def nothing_masked(checkpoint: Checkpoint, height: int, width: int) -> Tensor:
+    """(channels + 1, height, width) what txt2img gives to an inpainting checkpoint (specification 3.2)."""
+    sides = (height * checkpoint.downscale, width * checkpoint.downscale)
+    grey = torch.zeros(1, 3, *sides, device=checkpoint.placement.device)  # of the range from -1 to 1
+    latents = checkpoint.vae.encode(grey).latent_dist.mean[0] * checkpoint.latent_scale
+    return torch.cat([torch.ones_like(latents[:1]), latents])
+
+
+def _added(rows: list[_Row], dtype: torch.dtype, device: torch.device) -> dict[str, Tensor] | None:
+    """What SDXL is told beside the tokens, as diffusers names it."""
+    pooled = [row.condition.pooled for row in rows if row.condition.pooled is not None]
+    if not pooled:
+        return None
+    numbers = torch.tensor([row.condition.numbers for row in rows])
+    return {"text_embeds": torch.stack(pooled).to(dtype), "time_ids": numbers.to(device, non_blocking=True)}
 
 
 def _places(x: Tensor) -> int:
@@ -151,11 +202,5 @@ def _places(x: Tensor) -> int:
 
 
 def _rows(request: Request) -> Iterator[_Row]:
-    """The parts of the prompt, all as long as the longest by repeating the last token, then the negative."""
-    parts = [text for text, _ in request.guidance.positive]
-    longest = max(len(text) for text in parts)
-    for text in parts:
-        missing = longest - len(text)
-        padded = torch.cat([text, text[-1:].expand(missing, -1)]) if missing else text
-        yield _Row(request.x, request.sigma, request.timestep, padded)
-    yield _Row(request.x, request.sigma, request.timestep, request.guidance.negative)
+    for condition in request.guidance.conditions:
+        yield _Row(request.x, request.sigma, request.timestep, condition, request.masked)

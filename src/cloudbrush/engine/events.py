@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cloudbrush.domain.errors import CloudbrushError, GenerationFailed
@@ -27,11 +27,14 @@ class Models:
     loras: tuple[ModelFile, ...] = ()  # by the names the prompt's tags use
     hypernetworks: tuple[ModelFile, ...] = ()
     embeddings: tuple[ModelFile, ...] = ()  # those whose name occurs in the prompts, as a word or not
+    checkpoints: tuple[ModelFile, ...] = ()  # hires fix's and the refiner's, by name
+    upscalers: tuple[ModelFile, ...] = ()  # by name
+    pictures: Mapping[str, bytes] = field(default_factory=dict)  # id -> image file, that img2img begins with
 
 
 @dataclass(frozen=True)
 class StepTaken:
-    """A sampling step is done, counted from 1 over all batches of the run."""
+    """A sampling step is done, counted from 1 over all batches and passes of the run."""
 
     step: int
     steps: int
@@ -54,7 +57,7 @@ class ImageReady:
 class Done:
     """All images of the run were delivered."""
 
-    seconds: dict[str, float]  # wall time by stage: load, encode, denoise, decode
+    seconds: dict[str, float]  # wall time by stage: load, encode, denoise, decode; with hires fix also upscale
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from functools import cached_property
 
 from cloudbrush.domain import tokens
 from cloudbrush.domain.words import Word, Words
+from cloudbrush.engine.models.families import Component
 from cloudbrush.engine.networks.embedding import Embedding
 from cloudbrush.engine.networks.hypernetwork import Hypernetwork
-from cloudbrush.engine.networks.names import Component
 from cloudbrush.engine.networks.patches import Key, Wanted, key_of
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from cloudbrush.domain import infotext
 from cloudbrush.domain.errors import ModelFileError, UnknownModel
 from cloudbrush.domain.generation import Txt2Img
+from cloudbrush.domain.prompt_editing import Timeline
 from cloudbrush.domain.sampling import Sampler, find_sampler
 from cloudbrush.engine.batching import Batcher, Image
 from cloudbrush.engine.conditioning import Reader, TextEncoding
@@ -116,7 +117,13 @@ def _check_places(loaded: Loaded, extras: Extras) -> None:
 def _guide(generation: Txt2Img, sampler: Sampler, plan: Plan, reader: Reader, extras: Extras) -> Guide:
     evaluations = generation.steps * (2 if sampler.second_order else 1)
     scale = generation.cfg_scale / plan.algorithm.guidance_divisor
-    return Guide.of(generation, reader, evaluations, scale, extras)
+    assert generation.width is not None
+    assert generation.height is not None
+    size = (generation.width, generation.height)
+    timeline = Timeline(evaluations)
+    return Guide.of(
+        generation.prompt, generation.negative_prompt, reader, timeline, scale, extras, size=size
+    )
 
 
 def _label(run: Run, extras: Extras, reader: Reader) -> Label:

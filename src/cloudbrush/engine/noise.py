@@ -1,6 +1,7 @@
 """Random numbers of an image: one source each, so that an image never depends on its neighbours (3.1).
 
-NV imitates CUDA's generator in software, so the same seed gives the same image on every machine.
+NV imitates CUDA's generator in software, so the same seed gives the same image on every machine; GPU is
+CUDA's generator itself, which some machines have, and whose numbers for large images differ between cards.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-Noise = Callable[[], Tensor]  # the image's next tensor of standard normal numbers, float32 on the CPU
+from cloudbrush.domain.errors import GenerationFailed
+
+# The image's next tensor of standard normal numbers, float32, where its source made it.
+Noise = Callable[[], Tensor]
 
 _NEARLY_EQUAL = 0.9995  # mean cosine
 _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
@@ -43,10 +47,11 @@ def image_noise(
     resized_from: tuple[int, int] | None = None,
     seed_delta: int = 0,
 ) -> Noise:
-    """The noise of one image, from the source of that name (NV or CPU); shape: (channels, height, width).
+    """The noise of one image, from the source of that name (NV, CPU or GPU); shape: (channels, height, width).
 
     `variation` and `resized_from` (height, width in latents) make the first tensor resemble that of another
-    seed and of another size; `seed_delta` (ENSD) is added to the seed for all later ones.
+    seed and of another size; `seed_delta` (ENSD) is added to the seed for all later ones. Raises
+    `GenerationFailed` where there is no such source.
     """
     draw = _drawing(source, seed, shape)
     first = draw()
@@ -95,13 +100,25 @@ def pasted(small: Tensor, large: Tensor) -> Tensor:
 
 
 def _drawing(source: str, seed: int, shape: tuple[int, ...]) -> Noise:
-    return nv_noise(seed, shape) if source == "NV" else cpu_noise(seed, shape)
+    return _SOURCES[source](seed, shape)
 
 
 def cpu_noise(seed: int, shape: tuple[int, ...]) -> Noise:
     """Torch's CPU generator (Mersenne Twister)."""
     generator = torch.Generator("cpu").manual_seed(seed)
     return lambda: torch.randn(shape, generator=generator, device="cpu")
+
+
+def gpu_noise(seed: int, shape: tuple[int, ...]) -> Noise:
+    """CUDA's own generator; raises `GenerationFailed` where there is none."""
+    if not torch.cuda.is_available():
+        raise GenerationFailed(
+            "noise of the source GPU needs an NVIDIA GPU, which this worker has not",
+            field="noise_source",
+            hint="Choose NV, which gives a GPU's numbers on any machine, or an endpoint with a GPU.",
+        )
+    generator = torch.Generator("cuda").manual_seed(seed)
+    return lambda: torch.randn(shape, generator=generator, device="cuda")
 
 
 def nv_noise(seed: int, shape: tuple[int, ...]) -> Noise:
@@ -135,3 +152,10 @@ def _philox_normal(seed: int, draw: int, count: int) -> npt.NDArray[np.float32]:
     angle = words[1].astype(np.uint32) * _TO_CIRCLE + _TO_CIRCLE / 2
     numbers: npt.NDArray[np.float64] = np.sqrt(-2.0 * np.log(radius)) * np.sin(angle)
     return numbers.astype(np.float32)
+
+
+_SOURCES: dict[str, Callable[[int, tuple[int, ...]], Noise]] = {
+    "NV": nv_noise,
+    "CPU": cpu_noise,
+    "GPU": gpu_noise,
+}

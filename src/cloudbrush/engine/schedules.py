@@ -15,6 +15,8 @@ from itertools import pairwise
 import numpy as np
 from scipy.special import betaincinv  # type: ignore[import-untyped]
 
+from cloudbrush.domain.errors import GenerationFailed
+from cloudbrush.domain.generation import Options
 from cloudbrush.engine.sigmas import ModelSigmas
 
 
@@ -26,6 +28,27 @@ class Span:
     lowest: float | None = None
     highest: float | None = None
     rho: float | None = None
+    alpha: float = 0.6  # of the Beta schedule
+    beta: float = 0.6
+
+    @classmethod
+    def of(cls, model: ModelSigmas, options: Options) -> Span:
+        """The span that people's options ask for; raises `GenerationFailed` when it is empty."""
+        span = cls(
+            model,
+            options.sigma_min or None,
+            options.sigma_max or None,
+            options.rho or None,
+            options.beta_alpha,
+            options.beta_beta,
+        )
+        if span.low >= span.high:
+            raise GenerationFailed(
+                f"noise levels cannot run from {span.high:g} down to {span.low:g}",
+                field="options.sigma_min" if options.sigma_min else "options.sigma_max",
+                hint="Choose a sigma_min below sigma_max; 0 stands for the model's own.",
+            )
+        return span
 
     @property
     def low(self) -> float:
@@ -105,9 +128,9 @@ def ddim(steps: int, span: Span) -> list[float]:
     return [*reversed(sigmas[1::stride]), 0.0]
 
 
-def beta(steps: int, span: Span, alpha: float = 0.6, beta: float = 0.6) -> list[float]:
+def beta(steps: int, span: Span) -> list[float]:
     """Quantiles of the beta distribution over sigma (Lee et al. 2024)."""
-    quantiles = betaincinv(alpha, beta, 1 - np.linspace(0, 1, steps))
+    quantiles = betaincinv(span.alpha, span.beta, 1 - np.linspace(0, 1, steps))
     return [*(span.low + quantiles * (span.high - span.low)).tolist(), 0.0]
 
 

@@ -42,7 +42,7 @@ class Engine:
         self._placement = Placement.best(device)
         self._room = room or (ROOM_ON_CPU if self._placement.device.type == "cpu" else ROOM)
         models = LoadedModels(self._load, kept_models)
-        self._studio = Studio(models, Shelf(self._placement.device), Batcher(), threading.Lock())
+        self._studio = Studio(models, Shelf(self._placement), Batcher(), threading.Lock())
         self._threads = ThreadPoolExecutor(MAX_RUNS, thread_name_prefix="run")
         self._lock = threading.Lock()
         self._runs: set[Run] = set()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
 TIMESTEPS = 1000
 BETA_START, BETA_END = 0.00085, 0.012
+DEFAULT, ZERO_TERMINAL_SNR = "Default", "Zero Terminal SNR"  # noise schedules as the WebUI calls them
+_LAST_ALPHA = 4.8973451890853435e-8  # stands for zero, which has no finite sigma
 
 
 @dataclass(frozen=True)
@@ -21,8 +24,21 @@ class ModelSigmas:
     @classmethod
     def sd(cls) -> ModelSigmas:
         """Those of SD1, SD2 and SDXL: scaled-linear betas (Rombach et al. 2022)."""
+        return cls.of(DEFAULT)
+
+    @classmethod
+    @cache
+    def of(cls, noise_schedule: str, *, downcast: bool = False) -> ModelSigmas:
+        """Those of SD1, SD2 and SDXL under a noise schedule.
+
+        `downcast`: squared signal shares in half precision, as the WebUI had them before 1.7.
+        """
         betas = np.linspace(BETA_START**0.5, BETA_END**0.5, TIMESTEPS, dtype=np.float64) ** 2
-        alphas_cumprod = np.cumprod(1 - betas)
+        alphas_cumprod: np.ndarray = np.cumprod(1 - betas)
+        if downcast:
+            alphas_cumprod = alphas_cumprod.astype(np.float16)
+        if noise_schedule == ZERO_TERMINAL_SNR:  # in half precision it would overflow
+            alphas_cumprod = _without_signal_at_last(alphas_cumprod.astype(np.float64))
         return cls(tuple(np.sqrt((1 - alphas_cumprod) / alphas_cumprod).tolist()))
 
     @property
@@ -51,3 +67,11 @@ class ModelSigmas:
         high = min(low + 1, len(self.sigmas) - 1)
         share = min(max(timestep - low, 0.0), 1.0)
         return math.exp((1 - share) * math.log(self.sigmas[low]) + share * math.log(self.sigmas[high]))
+
+
+def _without_signal_at_last(alphas_cumprod: np.ndarray) -> np.ndarray:
+    """Squared signal shares shifted: the last is almost nothing, the first stays (Lin et al. 2024)."""
+    shares = np.sqrt(alphas_cumprod)
+    shifted: np.ndarray = ((shares - shares[-1]) * shares[0] / (shares[0] - shares[-1])) ** 2
+    shifted[-1] = _LAST_ALPHA
+    return shifted

@@ -14,6 +14,7 @@ import structlog
 
 from cloudbrush.domain.asset import AssetKind
 from cloudbrush.domain.errors import CloudbrushError, InvalidInput
+from cloudbrush.domain.generation import Img2Img
 from cloudbrush.domain.invocation import (
     HEARTBEAT_SECONDS,
     Failed,
@@ -24,6 +25,7 @@ from cloudbrush.domain.invocation import (
     Invocation,
     Progress,
     WorkerEvent,
+    picture_key,
 )
 from cloudbrush.engine import Broke, Done, Engine, ImageReady, ModelFile, Models, StepTaken
 from cloudbrush.stores.blobs import Blobs
@@ -69,13 +71,27 @@ class Runner:
             files[asset.kind].append(ModelFile(asset.name, path, asset.sha256))
         if not files[AssetKind.CHECKPOINT]:
             raise InvalidInput("the invocation names no checkpoint", field="assets")
+        checkpoint, *others = files[AssetKind.CHECKPOINT]
         return Models(
-            checkpoint=files[AssetKind.CHECKPOINT][0],
+            checkpoint=checkpoint,
+            checkpoints=tuple(others),
             vae=next(iter(files[AssetKind.VAE]), None),
             loras=tuple(files[AssetKind.LORA]),
             hypernetworks=tuple(files[AssetKind.HYPERNETWORK]),
             embeddings=tuple(files[AssetKind.EMBEDDING]),
+            upscalers=tuple(files[AssetKind.UPSCALER]),
+            pictures=self._pictures(invocation),
         )
+
+    def _pictures(self, invocation: Invocation) -> dict[str, bytes]:
+        """What the generation begins with, by id; raises `InvalidInput` for a picture that was changed."""
+        generation = invocation.generation
+        found = {}
+        for picture in generation.pictures if isinstance(generation, Img2Img) else ():
+            found[picture] = self._blobs.get(picture_key(picture))
+            if hashlib.sha256(found[picture]).hexdigest() != picture:
+                raise InvalidInput(f"the picture {picture} is not what was handed in", field="image")
+        return found
 
     async def _paint(self, invocation: Invocation, models: Models) -> AsyncGenerator[WorkerEvent]:
         images: list[ImageResult] = []

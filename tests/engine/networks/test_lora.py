@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from cloudbrush.domain.errors import InvalidInput, ModelFileError
+from cloudbrush.domain.network_tags import HypernetworkTag, LoraTag
 from cloudbrush.domain.prompt import cut_network_tags
+from cloudbrush.engine.models.families import Component
 from cloudbrush.engine.networks.lora import bind, read_network, unmatched
-from cloudbrush.engine.networks.names import Component, targets
-from cloudbrush.engine.networks.tags import HypernetworkTag, LoraTag
+from cloudbrush.engine.networks.names import targets
 from tests.engine.conftest import Shape
 from tests.engine.networks.files import lora_for, rand, write
 

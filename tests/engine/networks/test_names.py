@@ -12,7 +12,8 @@ from torch import nn
 from transformers.models.clip.configuration_clip import CLIPTextConfig
 from transformers.models.clip.modeling_clip import CLIPTextModelWithProjection
 
-from cloudbrush.engine.networks.names import LAYERS, Component, flat_name, split_key, targets
+from cloudbrush.engine.models.families import Component
+from cloudbrush.engine.networks.names import LAYERS, flat_name, split_key, targets
 from tests.engine.conftest import Shape
 
 SD1 = Shape(

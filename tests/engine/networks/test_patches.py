@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from cloudbrush.domain.errors import ModelFileError
+from cloudbrush.engine.models.families import Component
 from cloudbrush.engine.networks import lora, patches
 from cloudbrush.engine.networks.lora import Network, read_network
-from cloudbrush.engine.networks.names import Component
 from cloudbrush.engine.networks.patches import Patches, Wanted, key_of
 from tests.engine.conftest import Shape
 from tests.engine.networks.files import lora_for, rand, write

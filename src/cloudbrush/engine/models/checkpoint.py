@@ -1,4 +1,4 @@
-"""A checkpoint in memory: denoiser, autoencoder, text encoder, and what its file says about them."""
+"""A checkpoint in memory: denoiser, autoencoder, text encoders, and what its file says about them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from dataclasses import dataclass
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from transformers.models.clip.configuration_clip import CLIPTextConfig
-from transformers.models.clip.modeling_clip import CLIPTextModel
 
 from cloudbrush.domain.model_file import ModelInfo
+from cloudbrush.engine.models.families import FAMILIES, Family
 from cloudbrush.engine.models.layout import Layout
-from cloudbrush.engine.sigmas import ModelSigmas
-
-LATENT_SCALE = 0.18215  # SD1: latents the denoiser sees per latents the autoencoder gives
+from cloudbrush.engine.models.text_encoder import TextEncoder
+from cloudbrush.engine.sigmas import DEFAULT, ZERO_TERMINAL_SNR, ModelSigmas
 
 
 @dataclass(frozen=True)
@@ -38,17 +36,22 @@ def _without_cuda() -> str:
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """The modules of one checkpoint, ready to run; autoencoder and text encoder always count in float32."""
+    """The modules of one checkpoint, ready to run; autoencoder and text encoders always count in float32."""
 
     name: str
     sha256: str
     info: ModelInfo
     unet: UNet2DConditionModel
     vae: AutoencoderKL
-    text_encoder: CLIPTextModel
-    sigmas: ModelSigmas
+    text: tuple[TextEncoder, ...]  # in the order in which the denoiser gets their vectors
+    sigmas: ModelSigmas  # it was trained at
     placement: Placement
-    latent_scale: float = LATENT_SCALE
+    latent_scale: float  # latents the denoiser sees per latents the autoencoder gives
+
+    @property
+    def family(self) -> Family:
+        """What it is built like."""
+        return FAMILIES[self.info.family or "sd1"]
 
     @property
     def latent_channels(self) -> int:
@@ -56,44 +59,50 @@ class Checkpoint:
         return int(self.vae.config.latent_channels)
 
     @property
+    def input_channels(self) -> int:
+        """Channels the denoiser takes in: the latents', or for inpainting also a mask and masked latents."""
+        return int(self.unet.config.in_channels)
+
+    @property
     def downscale(self) -> int:
         """Pixels per latent along a side."""
         return int(2 ** (len(self.vae.config.block_out_channels) - 1))
 
+    def sigmas_for(self, noise_schedule: str = DEFAULT, *, downcast: bool = False) -> ModelSigmas:
+        """The noise levels under these options; `DEFAULT` is what the checkpoint was trained at."""
+        trained = ZERO_TERMINAL_SNR if self.info.zero_terminal_snr else DEFAULT
+        return ModelSigmas.of(trained if noise_schedule == DEFAULT else noise_schedule, downcast=downcast)
+
 
 @dataclass(frozen=True)
 class Skeleton:
-    """The modules of a layout without memory for their weights (on torch's meta device)."""
+    """The modules of a checkpoint without memory for their weights (on torch's meta device)."""
 
     unet: UNet2DConditionModel
     vae: AutoencoderKL
-    text_encoder: CLIPTextModel
+    text: tuple[TextEncoder, ...]
 
     @classmethod
-    def build(cls, layout: Layout) -> Skeleton:
+    def build(cls, layout: Layout, family: Family) -> Skeleton:
         """Modules that know their weights' names and shapes; nothing is allocated or drawn."""
         with torch.device("meta"):
             unet = UNet2DConditionModel(**layout.unet)
             vae = AutoencoderKL(**layout.vae)
-            text_encoder = CLIPTextModel(CLIPTextConfig(**layout.text_encoder))
-        return cls(unet.eval(), vae.eval(), text_encoder.eval())
+            text = tuple(
+                TextEncoder.build(config, part)
+                for config, part in zip(layout.texts, family.texts, strict=True)
+            )
+        return cls(unet.eval(), vae.eval(), text)
 
     def checkpoint(
-        self,
-        name: str,
-        sha256: str,
-        info: ModelInfo,
-        sigmas: ModelSigmas,
-        placement: Placement,
-        latent_scale: float = LATENT_SCALE,
+        self, name: str, sha256: str, info: ModelInfo, placement: Placement, latent_scale: float
     ) -> Checkpoint:
         """The checkpoint these modules are once they have their weights."""
-        positions = self.text_encoder.config.max_position_embeddings
-        self.text_encoder.embeddings.position_ids = torch.arange(positions, device=placement.device)[None]
         for module in (self.unet, self.vae):
             module.to(memory_format=torch.channels_last)  # faster convolutions on CPUs and GPUs alike
-        for module in (self.unet, self.vae, self.text_encoder):
+        for module in (self.unet, self.vae, *(text.module for text in self.text)):
             module.requires_grad_(False)
-        return Checkpoint(
-            name, sha256, info, self.unet, self.vae, self.text_encoder, sigmas, placement, latent_scale
-        )
+        for text in self.text:
+            text.place_positions(placement.device)
+        sigmas = ModelSigmas.of(ZERO_TERMINAL_SNR if info.zero_terminal_snr else DEFAULT)
+        return Checkpoint(name, sha256, info, self.unet, self.vae, self.text, sigmas, placement, latent_scale)

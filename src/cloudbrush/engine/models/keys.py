@@ -8,8 +8,11 @@ from itertools import accumulate
 
 from torch import Tensor
 
-from cloudbrush.engine.models.layout import TEXT, UNET, VAE
+from cloudbrush.engine.models.families import FAMILIES
+from cloudbrush.engine.models.layout import UNET, VAE
+from cloudbrush.engine.models.weights import Source
 
+_SD1_TEXT = FAMILIES["sd1"].texts[0].prefixes[0]
 _RESNET = {
     "norm1": "in_layers.0",
     "conv1": "in_layers.2",
@@ -24,7 +27,24 @@ _UNET_ENDS = {
     "time_embedding.linear_2": "time_embed.2",
     "conv_norm_out": "out.0",
     "conv_out": "out.2",
+    "add_embedding.linear_1": "label_emb.0.0",
+    "add_embedding.linear_2": "label_emb.0.2",
 }
+_OPEN_CLIP_ENDS = {
+    "embeddings.token_embedding.weight": "token_embedding.weight",
+    "embeddings.position_embedding.weight": "positional_embedding",
+    "final_layer_norm.weight": "ln_final.weight",
+    "final_layer_norm.bias": "ln_final.bias",
+}
+_OPEN_CLIP_LAYER = re.compile(r"encoder\.layers\.(\d+)\.(.+)\.(weight|bias)")
+_OPEN_CLIP_PARTS = {
+    "layer_norm1": "ln_1",
+    "layer_norm2": "ln_2",
+    "mlp.fc1": "mlp.c_fc",
+    "mlp.fc2": "mlp.c_proj",
+    "self_attn.out_proj": "attn.out_proj",
+}
+_PROJECTION = "text_projection.weight"
 _VAE_ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
 _UNET_BLOCK = re.compile(
     r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.(.+)"
@@ -99,9 +119,24 @@ def _shortcut(leaf: str) -> str:
     return leaf.replace("conv_shortcut", "nin_shortcut")
 
 
-def text_names(names: Iterable[str], prefix: str = TEXT) -> dict[str, str]:
-    """Transformers name -> LDM name of the text encoder's weights."""
-    return {name: prefix + name for name in names}
+def text_names(names: Iterable[str], prefix: str, *, open_clip: bool = False) -> dict[str, str | Source]:
+    """Transformers name -> place of the text encoder's weights among those that begin with `prefix`."""
+    if open_clip:
+        return {name: _open_clip(name.removeprefix("text_model."), prefix) for name in names}
+    return {name: prefix + name.removeprefix("text_model.") for name in names}
+
+
+def _open_clip(name: str, prefix: str) -> str | Source:
+    if name == _PROJECTION:
+        return Source(f"{prefix}text_projection", transposed=True)
+    match = _OPEN_CLIP_LAYER.fullmatch(name)
+    if match is None:
+        return prefix + _OPEN_CLIP_ENDS[name]
+    layer, part, leaf = match.groups()
+    block = f"{prefix}transformer.resblocks.{layer}."
+    if stacked := re.fullmatch(r"self_attn\.([qkv])_proj", part):
+        return Source(f"{block}attn.in_proj_{leaf}", third="qkv".index(stacked[1]))
+    return f"{block}{_OPEN_CLIP_PARTS[part]}.{leaf}"
 
 
 def to_ldm(
@@ -119,7 +154,7 @@ def to_ldm(
     )
     weights = {new: unet[old] for old, new in unet_names(unet, layers).items()}
     weights |= {new: _as_convolution(new, vae[old]) for old, new in vae_names(vae, levels).items()}
-    weights |= {new: text_encoder[old] for old, new in text_names(text_encoder).items()}
+    weights |= {_SD1_TEXT + name: tensor for name, tensor in text_encoder.items()}
     return {name: tensor.detach().contiguous() for name, tensor in weights.items()}
 
 

@@ -1,4 +1,4 @@
-"""SD1-layout single-file `.safetensors` checkpoints, of any width and depth, without network.
+"""Single-file (LDM) `.safetensors` checkpoints of every family, of any width and depth, without network.
 
 A wrong file is refused, and named for what it is, before any memory is taken for it.
 """
@@ -6,62 +6,114 @@ A wrong file is refused, and named for what it is, before any memory is taken fo
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from cloudbrush.domain.asset import AssetKind
 from cloudbrush.domain.errors import ModelFileError
-from cloudbrush.domain.model_file import Header, ModelInfo, inspect
+from cloudbrush.domain.model_file import FIRST_LAYER, SD2_BASE_SIZE, Header, ModelInfo, inspect, native_size
 from cloudbrush.engine.models import keys, weights
 from cloudbrush.engine.models.checkpoint import Checkpoint, Placement, Skeleton
-from cloudbrush.engine.models.layout import UNET, read_layout, text_prefix
-from cloudbrush.engine.sigmas import ModelSigmas
+from cloudbrush.engine.models.families import FAMILIES, Family
+from cloudbrush.engine.models.layout import Layout, read_layout
+from cloudbrush.engine.models.probe import predicts_v
+from cloudbrush.engine.models.shapes import plane
+from cloudbrush.engine.models.text_layout import text_prefix
+from cloudbrush.engine.models.weights import Names
 
+INPUTS = (4, 9)  # channels of the denoiser: latents; for inpainting also the mask and masked latents
 # What real files hold beside the weights: averages for training, constants of the noise schedule, leftovers.
 _TOLERATED = re.compile(
     r"model_ema\.|.*position_ids$|(betas|alphas_cumprod\w*|sqrt_\w+|log_one_minus\w*|posterior_\w+|logvar"
-    r"|lvlb_weights|scale_factor)$|first_stage_model\.(loss|model_ema)\.|cond_stage_model\.(logit_scale|text_proj)"
-    r"|cond_stage_model\.transformer\.(text_projection|logit_scale|vision_model|visual_projection)"
+    r"|lvlb_weights|scale_factor|denoiser\.sigmas|v_pred|ztsnr)$|first_stage_model\.(loss|model_ema)\."
+    r"|(cond_stage_model|conditioner\.embedders\.\d)\.((model|transformer)\.)?"
+    r"(logit_scale|text_proj\w*|attn_mask|vision_model|visual)"
 )
-_FAMILIES = {"sd2": "a Stable Diffusion 2", "sdxl": "an SDXL", "sdxl-refiner": "an SDXL refiner"}
 _KINDS = {AssetKind.LORA: "a LoRA", AssetKind.VAE: "a VAE", AssetKind.EMBEDDING: "an embedding"}
 
 
 def load_single_file(path: Path, *, name: str, sha256: str, placement: Placement) -> Checkpoint:
     """The checkpoint in a file, on its device; raises `ModelFileError` when the file is not one."""
     header = weights.header_of(path)
-    info = _checked_info(header)
-    layout = read_layout(header)
-    modules = Skeleton.build(layout)
+    info, family = _checked_info(header)
+    layout = _layout(header, family)
+    modules = Skeleton.build(layout, family)
     unet = keys.unet_names(modules.unet.state_dict(), layout.unet_layers)
     vae = keys.vae_names(modules.vae.state_dict(), layout.vae_levels)
-    text = keys.text_names(modules.text_encoder.state_dict(), text_prefix(header))
-    expected = (
-        weights.expected_shapes(modules.unet, unet)
-        | weights.expected_shapes(modules.vae, vae)
-        | weights.expected_shapes(modules.text_encoder, text)
-    )
-    extra = [key for key in header.tensors if key not in expected and not _TOLERATED.match(key)]
-    weights.check(header, expected, extra, "an SD1 checkpoint")
-    weights.load(path, modules.unet, unet, placement.device, placement.denoiser_dtype)
-    weights.load(path, modules.vae, vae, placement.device, torch.float32)
-    weights.load(path, modules.text_encoder, text, placement.device, torch.float32)
-    return modules.checkpoint(name, sha256, info, ModelSigmas.sd(), placement)
+    places: list[tuple[nn.Module, Names, torch.dtype]] = [
+        (modules.unet, unet, placement.denoiser_dtype),
+        (modules.vae, vae, torch.float32),
+        *((module, names, torch.float32) for module, names in _texts(header, modules)),
+    ]
+    expected: dict[str, weights.Shape] = {}
+    for module, names, _ in places:
+        expected |= weights.expected_shapes(module, names)
+    weights.check(header, expected, _extra(header, expected, modules), f"a checkpoint of {family.title}")
+    for module, names, dtype in places:
+        weights.load(path, module, names, placement.device, dtype)
+    return _tried(modules.checkpoint(name, sha256, info, placement, family.latent_scale), header)
 
 
-def _checked_info(header: Header) -> ModelInfo:
+def _checked_info(header: Header) -> tuple[ModelInfo, Family]:
     info = inspect(header)
     if info.kind != AssetKind.CHECKPOINT:
         what = _KINDS.get(info.kind, f"a model of the kind {info.kind}")
         raise ModelFileError(f"this is {what}; a checkpoint was expected", field="checkpoint")
-    if info.family != "sd1":
-        what = _FAMILIES.get(info.family or "", f"a {info.family}")
+    family = FAMILIES.get(info.family or "")
+    if family is None:
         raise ModelFileError(
-            f"this is {what} checkpoint; one of the SD1 family was expected", field="checkpoint"
+            f"this is a checkpoint of {(info.family or 'no family')[:40]!r}; one of"
+            f" {', '.join(FAMILIES)} was expected",
+            field="checkpoint",
         )
-    channels = header.shape(f"{UNET}input_blocks.0.0.weight")[1]
-    if channels != 4:
-        what = {9: "an inpainting", 8: "an InstructPix2Pix"}.get(channels, f"a {channels}-channel")
-        raise ModelFileError(f"this is {what} checkpoint; a plain SD1 one was expected", field="checkpoint")
-    return info
+    channels = plane(header, FIRST_LAYER)[1]
+    if channels not in INPUTS:
+        what = "an InstructPix2Pix" if channels == 8 else f"a {channels}-channel"
+        raise ModelFileError(
+            f"this is {what} checkpoint; a plain one or one for inpainting was expected", field="checkpoint"
+        )
+    return info, family
+
+
+def _layout(header: Header, family: Family) -> Layout:
+    try:
+        return read_layout(header, family)
+    except ModelFileError as error:
+        detail = f"this is a checkpoint of {family.title}, but {error.detail}"
+        raise ModelFileError(detail, field="checkpoint", hint=error.hint) from error
+
+
+def _texts(header: Header, modules: Skeleton) -> Iterator[tuple[nn.Module, Names]]:
+    for text in modules.text:
+        prefix = text_prefix(header, text.part)
+        names = keys.text_names(text.module.state_dict(), prefix, open_clip=text.part.open_clip)
+        yield text.module, names
+
+
+def _extra(header: Header, expected: dict[str, weights.Shape], modules: Skeleton) -> list[str]:
+    """Tensors that no known checkpoint has: neither weights nor leftovers nor layers that nobody reads."""
+    unread = tuple(
+        f"{text_prefix(header, text.part)}transformer.resblocks.{text.core.config.num_hidden_layers + more}."
+        for text in modules.text
+        for more in range(text.part.dropped)
+    )
+    return [
+        key
+        for key in header.tensors
+        if key not in expected and not _TOLERATED.match(key) and not key.startswith(unread)
+    ]
+
+
+def _tried(checkpoint: Checkpoint, header: Header) -> Checkpoint:
+    """With what its denoiser predicts found out, where the file does not tell."""
+    info = checkpoint.info
+    if info.prediction is not None:
+        return checkpoint
+    if predicts_v(checkpoint.unet):
+        return replace(checkpoint, info=replace(info, prediction="v"))
+    size = native_size(header.metadata, SD2_BASE_SIZE)
+    return replace(checkpoint, info=replace(info, prediction="epsilon", native_size=size))

@@ -4,20 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import nn
+from torch import Tensor, nn
 
 from cloudbrush.domain.errors import ModelFileError
 from cloudbrush.domain.model_file import Header, read_header
 
-Names = Mapping[str, str]  # name in the module -> name in the file
 Shape = tuple[int, ...]
 
 _STORED_AS = ("F64", "F32", "F16", "BF16")
 _NAMED = 3  # tensors named in a message
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a module's weight stands in a file, if not alone and as it is."""
+
+    name: str
+    third: int | None = None  # of three stacked along the first side of the tensor: which
+    transposed: bool = False
+
+    def shape(self, own: Shape) -> Shape:
+        """The tensor's shape in the file."""
+        if self.third is not None:
+            return (3 * own[0], *own[1:])
+        return own[::-1] if self.transposed else own
+
+    def read(self, file: Any, own: Shape) -> Tensor:
+        """The weight, in its own shape."""
+        if self.third is not None:
+            part: Tensor = file.get_slice(self.name)[self.third * own[0] : (self.third + 1) * own[0]]
+            return part
+        tensor: Tensor = file.get_tensor(self.name)
+        return tensor.T if self.transposed else tensor.reshape(own)
+
+
+Names = Mapping[str, str | Source]  # name in the module -> where in the file
 
 
 def header_of(path: Path) -> Header:
@@ -29,7 +56,12 @@ def header_of(path: Path) -> Header:
 def expected_shapes(module: nn.Module, names: Names) -> dict[str, Shape]:
     """Name in the file -> shape of every weight of a module."""
     weights = module.state_dict()
-    return {theirs: tuple(weights[own].shape) for own, theirs in names.items()}
+    sources = {own: _source(theirs) for own, theirs in names.items()}
+    return {source.name: source.shape(tuple(weights[own].shape)) for own, source in sources.items()}
+
+
+def _source(theirs: str | Source) -> Source:
+    return theirs if isinstance(theirs, Source) else Source(theirs)
 
 
 def check(header: Header, expected: Mapping[str, Shape], extra: list[str], what: str) -> None:
@@ -53,7 +85,7 @@ def load(path: Path, module: nn.Module, names: Names, device: torch.device, dtyp
     wanted = module.state_dict()
     with _readable(path), safe_open(path, framework="pt", device="cpu") as file:
         weights = {
-            own: file.get_tensor(theirs).reshape(wanted[own].shape).to(device, dtype, copy=True)
+            own: _source(theirs).read(file, tuple(wanted[own].shape)).to(device, dtype, copy=True)
             for own, theirs in names.items()
         }
     module.load_state_dict(weights, assign=True)

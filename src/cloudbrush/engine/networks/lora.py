@@ -16,10 +16,11 @@ from cloudbrush.domain.errors import ModelFileError
 from cloudbrush.domain.model_file import Header
 from cloudbrush.engine.events import ModelFile
 from cloudbrush.engine.models import weights
+from cloudbrush.engine.models.families import Component
 from cloudbrush.engine.networks import files, hashes
 from cloudbrush.engine.networks.change import COMMON, Kind, bias_change, kind_of, weight_change
 from cloudbrush.engine.networks.embedding import Embedding, embedding_of
-from cloudbrush.engine.networks.names import Component, flat_name, split_key
+from cloudbrush.engine.networks.names import flat_name, split_key
 from cloudbrush.engine.networks.unit import NUMBERS, Unit
 
 INPAINTING_INPUTS = 9  # of conv_in: 4 latents, the mask, 4 masked latents

@@ -8,22 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from enum import StrEnum
 from typing import Any
 
 from torch import nn
 
 from cloudbrush.engine.models import keys
+from cloudbrush.engine.models.families import Component
 from cloudbrush.engine.models.layout import UNET as LDM_UNET
-
-
-class Component(StrEnum):
-    """The module of a checkpoint that a layer belongs to; the values are diffusers' words."""
-
-    UNET = "unet"
-    TEXT = "text_encoder"
-    TEXT_2 = "text_encoder_2"
-
 
 LAYERS = (nn.Linear, nn.Conv2d, nn.GroupNorm, nn.LayerNorm)  # what networks may change
 
@@ -63,7 +54,6 @@ _PREFIXES: tuple[tuple[str, tuple[Component, ...]], ...] = (  # the first that f
     ("", _ALL),
 )
 _TEXT_MODEL = "text_model."  # transformers' modules have or lack it, by class and version
-_SDXL_ENDS = {"add_embedding.linear_1": "label_emb.0.0", "add_embedding.linear_2": "label_emb.0.2"}
 
 
 def split_key(key: str) -> tuple[str, str] | None:
@@ -97,14 +87,9 @@ def targets(module: nn.Module, component: Component) -> dict[str, str]:
 
 
 def _ldm_names(paths: Iterable[str], layers: Sequence[int]) -> Iterator[tuple[str, str]]:
-    own = [path for path in paths if path not in _SDXL_ENDS]
-    named = keys.unet_names([f"{path}.weight" for path in own], layers)
-    for path in own:
-        ldm = named[f"{path}.weight"].removeprefix(LDM_UNET).removesuffix(".weight")
-        yield ldm.replace(".", "_"), path
-    for path, ldm in _SDXL_ENDS.items():
-        if path in paths:
-            yield ldm.replace(".", "_"), path
+    for weight, ldm in keys.unet_names([f"{path}.weight" for path in paths], layers).items():
+        name = ldm.removeprefix(LDM_UNET).removesuffix(".weight")
+        yield name.replace(".", "_"), weight.removesuffix(".weight")
 
 
 def _layers_per_level(unet: nn.Module) -> Sequence[int]:

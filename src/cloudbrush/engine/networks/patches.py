@@ -13,8 +13,9 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from cloudbrush.engine.models.families import Component
 from cloudbrush.engine.networks.lora import Binding, Bound, Network, bind
-from cloudbrush.engine.networks.names import Component, targets
+from cloudbrush.engine.networks.names import targets
 
 
 @dataclass(frozen=True, eq=False)

@@ -50,22 +50,23 @@ class Algorithm:
     walk: Walk = Walk.SIGMAS
     wants_negative: bool = False  # is sent the negative prompt's prediction, too
     guidance_divisor: float = 1.0  # the CFG scale means so much less to it
+    scales_noise: bool = False  # people may set the scale of the noise it adds
 
 
 SAMPLERS: dict[str, Algorithm] = {
     "DPM++ 2M": Algorithm(dpmpp_2m),
-    "DPM++ SDE": Algorithm(dpmpp_sde, Walk.BROWNIAN),
-    "DPM++ 2M SDE": Algorithm(dpmpp_2m_sde, Walk.BROWNIAN),
-    "DPM++ 2M SDE Heun": Algorithm(dpmpp_2m_sde_heun, Walk.BROWNIAN),
-    "DPM++ 2S a": Algorithm(dpmpp_2s_ancestral),
-    "DPM++ 3M SDE": Algorithm(dpmpp_3m_sde, Walk.BROWNIAN),
+    "DPM++ SDE": Algorithm(dpmpp_sde, Walk.BROWNIAN, scales_noise=True),
+    "DPM++ 2M SDE": Algorithm(dpmpp_2m_sde, Walk.BROWNIAN, scales_noise=True),
+    "DPM++ 2M SDE Heun": Algorithm(dpmpp_2m_sde_heun, Walk.BROWNIAN, scales_noise=True),
+    "DPM++ 2S a": Algorithm(dpmpp_2s_ancestral, scales_noise=True),
+    "DPM++ 3M SDE": Algorithm(dpmpp_3m_sde, Walk.BROWNIAN, scales_noise=True),
     "Euler a": Algorithm(euler_ancestral),
-    "Euler": Algorithm(euler),
+    "Euler": Algorithm(euler, scales_noise=True),
     "LMS": Algorithm(lms),
-    "Heun": Algorithm(heun),
-    "DPM2": Algorithm(dpm2),
-    "DPM2 a": Algorithm(dpm2_ancestral),
-    "DPM fast": Algorithm(dpm_fast, Walk.CALLS),
+    "Heun": Algorithm(heun, scales_noise=True),
+    "DPM2": Algorithm(dpm2, scales_noise=True),
+    "DPM2 a": Algorithm(dpm2_ancestral, scales_noise=True),
+    "DPM fast": Algorithm(dpm_fast, Walk.CALLS, scales_noise=True),
     "DPM adaptive": Algorithm(dpm_adaptive, Walk.TOLERANCE),
     "Restart": Algorithm(restart),
     "HeunPP2": Algorithm(heunpp2),

@@ -27,6 +27,7 @@ class Options:
     churn_from: float = 0.0  # sigmas between which it is added
     churn_until: float = math.inf
     noise_scale: float = 1.0  # of all noise added on the way
+    over_image: bool = False  # begins with a noised image, below the model's highest noise level
 
 
 def slope(x: Tensor, sigma: float, denoised: Tensor) -> Tensor:

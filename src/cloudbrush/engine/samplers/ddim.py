@@ -19,7 +19,7 @@ from cloudbrush.engine.sigmas import ModelSigmas
 def ddim_timesteps(steps: int, model: ModelSigmas) -> list[int]:
     """Every n-th timestep, ascending, one later than even; may be one more than asked for."""
     count = len(model.sigmas)
-    return [min(timestep + 1, count - 1) for timestep in range(0, count, count // steps)]
+    return [min(timestep + 1, count - 1) for timestep in range(0, count, max(1, count // steps))]
 
 
 def ddim(x: Tensor, timesteps: list[int], model: ModelSigmas, noise: Noise, options: Options) -> Sampling:

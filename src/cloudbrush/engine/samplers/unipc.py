@@ -27,13 +27,17 @@ class _Point:
         return -math.log(self.sigma)
 
 
-def unipc(x: Tensor, timesteps: list[int], model: ModelSigmas, _noise: Noise, _options: Options) -> Sampling:
+def unipc(x: Tensor, timesteps: list[int], model: ModelSigmas, _noise: Noise, options: Options) -> Sampling:
     """Zhao et al. 2023 (arXiv 2302.04867): UniPC-3, data prediction, B1(h) = h, lower order at the end.
 
-    `timesteps` only tells how many steps to take; the WebUI spaces them evenly over the model's time.
+    `timesteps` tells how many steps to take, and over an image from where; the WebUI spaces them evenly over
+    the model's time. With fewer steps than its order it is of lower order.
     """
-    steps = len(timesteps)
-    sigmas = [_sigma(model, 1 - (1 - 1 / len(model.sigmas)) * step / steps) for step in range(steps + 1)]
+    if not timesteps:
+        return x
+    steps, end = len(timesteps), 1 / len(model.sigmas)
+    start = (timesteps[-1] + 1) * end if options.over_image else 1.0
+    sigmas = [_sigma(model, start - (start - end) * step / steps) for step in range(steps + 1)]
     denoised = yield _scaled(x, sigmas[0]), sigmas[0]
     past = [_Point(sigmas[0], denoised)]  # newest first
     for step in range(1, steps + 1):

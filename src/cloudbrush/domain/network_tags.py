@@ -23,18 +23,18 @@ class LoraTag:
     dyn: int | None = None  # ranks kept; None keeps all
 
     @classmethod
-    def read(cls, tag: NetworkTag) -> LoraTag:
+    def read(cls, tag: NetworkTag, field: str = "prompt") -> LoraTag:
         """The positional form `name:te:unet:dyn`, overridden by `te=`, `unet=` and `dyn=`.
 
         The denoiser's strength defaults to the text encoders'. Raises `InvalidInput` for what is no number.
         """
         named = dict(tag.named)
-        te = _number(tag, 1, named, "te", 1.0)
-        unet = _number(tag, 2, named, "unet", te)
-        dyn = _number(tag, 3, named, "dyn", math.inf)
+        te = _number(tag, field, 1, named, "te", 1.0)
+        unet = _number(tag, field, 2, named, "unet", te)
+        dyn = _number(tag, field, 3, named, "dyn", math.inf)
         if dyn != math.inf and (dyn < 1 or dyn != int(dyn)):
-            raise InvalidInput(f"dyn of {_text(tag)} must be a whole number from 1", field="prompt")
-        return cls(_name(tag), te, unet, None if dyn == math.inf else int(dyn))
+            raise InvalidInput(f"dyn of {_text(tag)} must be a whole number from 1", field=field)
+        return cls(_name(tag, field), te, unet, None if dyn == math.inf else int(dyn))
 
 
 @dataclass(frozen=True)
@@ -45,18 +45,29 @@ class HypernetworkTag:
     multiplier: float = 1.0
 
     @classmethod
-    def read(cls, tag: NetworkTag) -> HypernetworkTag:
+    def read(cls, tag: NetworkTag, field: str = "prompt") -> HypernetworkTag:
         """The form `name:multiplier`; raises `InvalidInput` for what is no number."""
-        return cls(_name(tag), _number(tag, 1, {}, "the multiplier", 1.0))
+        return cls(_name(tag, field), _number(tag, field, 1, {}, "the multiplier", 1.0))
 
 
-def _name(tag: NetworkTag) -> str:
+def unknown_kind(tag: NetworkTag, field: str = "prompt") -> InvalidInput:
+    """The refusal of a tag of a kind nobody knows."""
+    return InvalidInput(
+        f"the prompt's tag <{tag.kind[:40]}:{':'.join(tag.arguments)[:60]}> is of no kind that is known",
+        field=field,
+        hint="Known are <lora:name:1>, <lyco:name:1> and <hypernet:name:1>.",
+    )
+
+
+def _name(tag: NetworkTag, field: str) -> str:
     if not tag.arguments or not tag.arguments[0]:
-        raise InvalidInput(f"{_text(tag)} names no network", field="prompt")
+        raise InvalidInput(f"{_text(tag)} names no network", field=field)
     return tag.arguments[0]
 
 
-def _number(tag: NetworkTag, position: int, named: Mapping[str, str], name: str, default: float) -> float:
+def _number(
+    tag: NetworkTag, field: str, position: int, named: Mapping[str, str], name: str, default: float
+) -> float:
     text = named.get(name, tag.arguments[position] if position < len(tag.arguments) else None)
     if text is None:
         return default
@@ -67,7 +78,7 @@ def _number(tag: NetworkTag, position: int, named: Mapping[str, str], name: str,
     if not math.isfinite(value):
         raise InvalidInput(
             f"{name} of {_text(tag)} is {text[:20]!r}, which is no number",
-            field="prompt",
+            field=field,
             hint="Write <lora:name:1> or <lora:name:te=1:unet=0.5>.",
         )
     return value
