@@ -44,9 +44,8 @@ PICTURE_ID, MASK_ID = FILES
 
 
 def over(**fields: Any) -> Img2Img:
-    return Img2Img(
-        **{**generation().model_dump(exclude={"task", "hires"}), "image": list(FILES)[0], **fields}
-    )
+    plain = generation().model_dump(exclude={"task", "hires"})
+    return Img2Img(**{**plain, "image": PICTURE_ID, **fields})
 
 
 def masked(**how: Any) -> Inpainting:
