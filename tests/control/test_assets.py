@@ -94,19 +94,38 @@ def test_a_file_that_became_useless_leaves_the_catalogue(world: World, folder: P
     assert names(world) == []
 
 
-def test_a_checkpoint_among_the_loras_is_left_out(world: World, folder: Path) -> None:
-    checkpoint(folder / "Lora" / "lost.safetensors")
+@pytest.mark.parametrize("other", ["Lora", "VAE", "ESRGAN", "embeddings", "hypernetworks"])
+def test_a_checkpoint_in_another_folder_is_left_out(world: World, folder: Path, other: str) -> None:
+    checkpoint(folder / other / "lost.safetensors")
     assert names(world) == []
+
+
+def test_what_is_no_checkpoint_is_left_out_among_the_checkpoints(world: World, folder: Path) -> None:
+    (folder / CHECKPOINT / "folder-model").mkdir(parents=True)
+    (folder / CHECKPOINT / "folder-model" / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
+    save_file({"lora_unet_x.diff": np.zeros((2, 2))}, folder / CHECKPOINT / "lora.safetensors")
+    assert names(world) == []
+    (folder / "RealESRGAN").mkdir()
+    save_file({"conv_first.weight": np.zeros((4, 3, 3, 3))}, folder / "RealESRGAN" / "up.safetensors")
+    assert names(world, AssetKind.UPSCALER) == ["up"]
 
 
 def test_a_diffusers_folder_is_one_checkpoint(world: World, folder: Path) -> None:
     model = folder / CHECKPOINT / "folder-model"
     checkpoint(model / "unet" / "diffusion_pytorch_model.safetensors")
-    (model / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
+    for name, content in {
+        "model_index.json": {"_class_name": "StableDiffusionXLPipeline"},
+        "unet/config.json": {"sample_size": 96},
+        "vae/config.json": {"block_out_channels": [1, 2, 3, 4]},
+        "text_encoder/config.json": {},
+    }.items():
+        (model / name).parent.mkdir(exist_ok=True)
+        (model / name).write_text(json.dumps(content))
     object.__setattr__(world.plane.stores, "blobs", type(world.plane.stores.blobs)((folder / "b").as_uri()))
     assets.refresh(world.plane)
     (asset,) = assets.find(world.plane)
     assert (asset.name, asset.is_folder, asset.sha256) == ("folder-model", True, sha256_of(model))
+    assert (asset.family, asset.native_size) == ("sdxl", 768)
     lent = world.plane.stores.blobs.local_path(asset.key)
     assert lent is not None
     assert lent.resolve() == model.resolve()

@@ -12,6 +12,7 @@ from cloudbrush.domain import model_file
 from cloudbrush.domain.asset import AssetKind, ModelAsset
 from cloudbrush.domain.errors import ModelFileError
 from cloudbrush.domain.generation import MAX_SIDE, MIN_SIDE, SIDE_STEP
+from cloudbrush.domain.model_folder import read_folder
 from cloudbrush.stores.base import AssetSource
 from cloudbrush.stores.digest import files_of, sha256_of, version_of
 
@@ -26,6 +27,7 @@ FOLDERS = {
     "hypernetworks": AssetKind.HYPERNETWORK,
     "embeddings": AssetKind.EMBEDDING,
     "ESRGAN": AssetKind.UPSCALER,
+    "RealESRGAN": AssetKind.UPSCALER,
 }
 
 
@@ -99,11 +101,12 @@ def _read(kind: AssetKind, path: Path) -> ModelAsset:
 
 def _info(kind: AssetKind, path: Path) -> model_file.ModelInfo:
     if path.is_dir():
-        return model_file.ModelInfo(AssetKind.CHECKPOINT, "sd1")  # its index is checked when it is loaded
-    with path.open("rb") as file:
-        info = model_file.read_info(file)
-    if AssetKind.CHECKPOINT in (kind, info.kind) and kind is not info.kind:
-        raise ModelFileError(f"it is a {info.kind} in the folder of each {kind}")
+        info = read_folder(path)
+    else:
+        with path.open("rb") as file:
+            info = model_file.read_info(file)
+    if kind is not info.kind:
+        raise ModelFileError(f"this is {info.kind.phrase}; its folder is for another kind: {kind}")
     return info
 
 

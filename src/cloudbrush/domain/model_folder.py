@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cloudbrush.domain.asset import AssetKind
+from cloudbrush.domain.asset_kind import AssetKind
 from cloudbrush.domain.errors import ModelFileError
 from cloudbrush.domain.model_file import NATIVE_SIZES, ModelInfo
 

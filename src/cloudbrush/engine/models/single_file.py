@@ -15,7 +15,8 @@ from torch import nn
 
 from cloudbrush.domain.asset import AssetKind
 from cloudbrush.domain.errors import ModelFileError
-from cloudbrush.domain.model_file import FIRST_LAYER, SD2_BASE_SIZE, Header, ModelInfo, inspect, native_size
+from cloudbrush.domain.model_file import SD2_BASE_SIZE, Header, ModelInfo, inspect, native_size
+from cloudbrush.domain.model_signs import FIRST_LAYER
 from cloudbrush.engine.models import keys, weights
 from cloudbrush.engine.models.checkpoint import Checkpoint, Placement, Skeleton
 from cloudbrush.engine.models.families import FAMILIES, Family
@@ -33,7 +34,6 @@ _TOLERATED = re.compile(
     r"|(cond_stage_model|conditioner\.embedders\.\d)\.((model|transformer)\.)?"
     r"(logit_scale|text_proj\w*|attn_mask|vision_model|visual)"
 )
-_KINDS = {AssetKind.LORA: "a LoRA", AssetKind.VAE: "a VAE", AssetKind.EMBEDDING: "an embedding"}
 
 
 def load_single_file(path: Path, *, name: str, sha256: str, placement: Placement) -> Checkpoint:
@@ -61,8 +61,7 @@ def load_single_file(path: Path, *, name: str, sha256: str, placement: Placement
 def _checked_info(header: Header) -> tuple[ModelInfo, Family]:
     info = inspect(header)
     if info.kind != AssetKind.CHECKPOINT:
-        what = _KINDS.get(info.kind, f"a model of the kind {info.kind}")
-        raise ModelFileError(f"this is {what}; a checkpoint was expected", field="checkpoint")
+        raise ModelFileError(f"this is {info.kind.phrase}; a checkpoint was expected", field="checkpoint")
     family = FAMILIES.get(info.family or "")
     if family is None:
         raise ModelFileError(

@@ -9,12 +9,10 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from cloudbrush.domain.asset import AssetKind
 from cloudbrush.domain.errors import ModelFileError
 from cloudbrush.domain.model_file import Header, inspect
 
 STORED_AS = ("F64", "F32", "F16", "BF16")
-_KINDS = {AssetKind.LORA: "a LoRA", AssetKind.VAE: "a VAE", AssetKind.EMBEDDING: "an embedding"}
 
 
 def tensors(path: Path, keys: Iterable[str]) -> dict[str, Tensor]:
@@ -51,9 +49,7 @@ def number(key: str, tensor: Tensor) -> float:
 
 def wrong_kind(header: Header, expected: str, field: str) -> ModelFileError:
     """The refusal of a file by what it is."""
-    kind = inspect(header).kind
-    what = _KINDS.get(kind, f"a model of the kind {kind}")
-    return ModelFileError(f"this is {what}; {expected} was expected", field=field)
+    return ModelFileError(f"this is {inspect(header).kind.phrase}; {expected} was expected", field=field)
 
 
 def chosen(names: Mapping[str, str], found: Mapping[str, Tensor]) -> dict[str, Tensor]:

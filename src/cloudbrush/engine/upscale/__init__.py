@@ -83,5 +83,6 @@ def _read(header: Header) -> tuple[nn.Module, int, dict[str, str]]:
         if found is not None:
             return found
     raise ModelFileError(
-        "this is no upscaler that is known", hint="Known are ESRGAN, Real-ESRGAN, BSRGAN and Real-ESRGAN compact."
+        "this is no upscaler that is known",
+        hint="Known are ESRGAN, Real-ESRGAN, BSRGAN and Real-ESRGAN compact.",
     )

@@ -38,7 +38,8 @@ class DenseBlock(nn.Module):
         seen = [x]
         for conv in self.convs[:-1]:
             seen.append(functional.leaky_relu(conv(cat(seen, 1)), SLOPE))
-        return x + self.convs[-1](cat(seen, 1)) * RESIDUAL_SCALE
+        last: Tensor = self.convs[-1](cat(seen, 1))
+        return x + last * RESIDUAL_SCALE
 
 
 class ResidualBlock(nn.Module):
@@ -119,7 +120,9 @@ def _names_of_2018(header: Header) -> dict[str, str] | None:
     """ESRGAN's first files: one sequence of numbered layers."""
     if "model.1.sub.0.RDB1.conv1.0.weight" not in header:
         return None
-    layers = sorted(int(m[1]) for key in header.tensors if (m := re.fullmatch(r"model\.(\d{1,3})\.weight", key)))
+    layers = sorted(
+        int(m[1]) for key in header.tensors if (m := re.fullmatch(r"model\.(\d{1,3})\.weight", key))
+    )
     *ups, fine, last = [layer for layer in layers if layer > 1] or [0, 0]
     if ups != [3 * number for number in range(1, len(ups) + 1)]:
         raise ModelFileError("the upscaler's layers are not in the order of ESRGAN's")
