@@ -70,8 +70,10 @@ def read_config(path: Path) -> dict[str, Any]:
             config = json.loads(file.read(MAX_CONFIG))
     except FileNotFoundError as error:
         raise ModelFileError(f"{path.parent.name}/{path.name} is missing from the folder") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelFileError(f"{path.parent.name}/{path.name} cannot be read: {error}") from error
+    except OSError as error:
+        raise ModelFileError(f"{path.parent.name}/{path.name} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(f"{path.parent.name}/{path.name} is no JSON") from error
     if not isinstance(config, dict):
         raise ModelFileError(f"{path.parent.name}/{path.name} is not a JSON object")
     return config

@@ -6,22 +6,18 @@ import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
 from cloudbrush.domain.errors import ModelFileError
 from cloudbrush.domain.model_file import Header, inspect
-
-STORED_AS = ("F64", "F32", "F16", "BF16")
+from cloudbrush.engine.models.weights import STORED_AS, readable
 
 
 def tensors(path: Path, keys: Iterable[str]) -> dict[str, Tensor]:
     """The tensors of these names, copied to the CPU; raises `ModelFileError` when the file cannot be read."""
-    try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            return {key: file.get_tensor(key).clone() for key in keys}
-    except (SafetensorError, OSError) as error:
-        raise ModelFileError(f"the file {path.name!r} cannot be read: {error}") from error
+    with readable(path), safe_open(path, framework="pt", device="cpu") as file:
+        return {key: file.get_tensor(key).clone() for key in keys}
 
 
 def check_stored(header: Header, keys: Iterable[str]) -> None:
