@@ -179,6 +179,60 @@ def test_a_diffusers_folder_equals_its_modules(name: str, tmp_path: Path) -> Non
     assert_equal(loaded, ALL[name])
 
 
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        ("unet", {"layers_per_block": 10**9}, "unet/config.json gives 1000000000 for layers_per_block"),
+        ("unet", {"transformer_layers_per_block": [[1, 101], 1]}, "for transformer_layers_per_block"),
+        ("unet", {"block_out_channels": [8] * 17}, "for block_out_channels"),
+        ("unet", {"block_out_channels": [[[[[8]]]]]}, "for block_out_channels"),
+        ("unet", {"block_out_channels": [10**9, 16]}, "for block_out_channels"),
+        ("unet", {"block_out_channels": "8"}, "no checkpoint of Stable Diffusion 1 that can be built"),
+        ("unet", {"block_out_channels": [7, 16]}, "that can be built"),
+        ("unet", {"attention_head_dim": 0}, "that can be built"),
+        ("unet", {"in_channels": float("nan")}, "unet/config.json gives nan for in_channels"),
+        ("unet", {"in_channels": 5}, "a 5-channel checkpoint"),
+        ("unet", {"in_channels": 9}, r"conv_in\.weight has the shape"),
+        ("vae", {"norm_num_groups": 0}, "that can be built"),
+        (
+            "text_encoder",
+            {"num_hidden_layers": 101},
+            "text_encoder/config.json gives 101 for num_hidden_layers",
+        ),
+        ("text_encoder", {"hidden_size": -1}, "that can be built"),
+        ("text_encoder", {"hidden_size": 12}, "has the shape"),
+        ("scheduler", {"prediction_type": "sample"}, "the model predicts 'sample'"),
+    ],
+)
+def test_a_folder_with_false_configurations_is_refused(
+    file: str, change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    save_folder(SD1, PIPELINES["sd1"], tmp_path)
+    config = tmp_path / file / ("scheduler_config.json" if file == "scheduler" else "config.json")
+    config.write_text(json.dumps(json.loads(config.read_text()) | change))
+    with pytest.raises(ModelFileError, match=message):
+        load_folder(tmp_path, name="folder", sha256="", placement=CPU)
+
+
+def test_a_folder_with_pickles_or_with_parts_missing_is_refused(tmp_path: Path) -> None:
+    save_folder(SD1, PIPELINES["sd1"], tmp_path)
+    file = tmp_path / "vae" / "diffusion_pytorch_model.safetensors"
+    file.rename(file.with_suffix(".bin"))
+    with pytest.raises(ModelFileError, match=r"vae has no diffusion_pytorch_model\.safetensors") as refused:
+        load_folder(tmp_path, name="folder", sha256="", placement=CPU)
+    assert ".bin" in str(refused.value.hint)
+    (tmp_path / "text_encoder" / "config.json").unlink()
+    with pytest.raises(ModelFileError, match=r"text_encoder/config\.json is missing from the folder"):
+        load_folder(tmp_path, name="folder", sha256="", placement=CPU)
+
+
+def test_a_folders_half_precision_files_count_where_there_are_no_others(tmp_path: Path) -> None:
+    save_folder(SD1, PIPELINES["sd1"], tmp_path)
+    for file in list(tmp_path.rglob("*.safetensors")):
+        file.rename(file.with_suffix(".fp16.safetensors"))
+    assert_equal(load_folder(tmp_path, name="folder", sha256="", placement=CPU), SD1)
+
+
 def test_a_folders_scheduler_tells_prediction_and_zero_snr(tmp_path: Path) -> None:
     save_folder(
         SDXL, PIPELINES["sdxl"], tmp_path, prediction_type="v_prediction", rescale_betas_zero_snr=True

@@ -29,8 +29,8 @@ from cloudbrush.engine.models.weights import Names
 INPUTS = (4, 9)  # channels of the denoiser: latents; for inpainting also the mask and masked latents
 # What real files hold beside the weights: averages for training, constants of the noise schedule, leftovers.
 _TOLERATED = re.compile(
-    r"model_ema\.|.*position_ids$|(betas|alphas_cumprod\w*|sqrt_\w+|log_one_minus\w*|posterior_\w+|logvar"
-    r"|lvlb_weights|scale_factor|denoiser\.sigmas|v_pred|ztsnr)$|first_stage_model\.(loss|model_ema)\."
+    r"model_ema\.|embedding_manager\.|.*position_ids$|(betas|alphas_cumprod\w*|sqrt_\w+|log_one_minus\w*"
+    r"|posterior_\w+|logvar|lvlb_weights|scale_factor|denoiser\.sigmas|v_pred|ztsnr)$|first_stage_model\.(loss|model_ema)\."
     r"|(cond_stage_model|conditioner\.embedders\.\d)\.((model|transformer)\.)?"
     r"(logit_scale|text_proj\w*|attn_mask|vision_model|visual)"
 )
