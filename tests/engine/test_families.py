@@ -193,14 +193,17 @@ def test_a_diffusers_folder_equals_its_modules(name: str, tmp_path: Path) -> Non
         ("unet", {"in_channels": float("nan")}, "unet/config.json gives nan for in_channels"),
         ("unet", {"in_channels": 5}, "a 5-channel checkpoint"),
         ("unet", {"in_channels": 9}, r"conv_in\.weight has the shape"),
+        ("unet", {"cross_attention_dim": 12}, "write vectors of 8 numbers; the denoiser's 12 were expected"),
         ("vae", {"norm_num_groups": 0}, "that can be built"),
+        ("vae", {"latent_channels": 8}, "latents of 8 channels; the denoiser's 4 were expected"),
+        ("vae", {"in_channels": 4}, "turns 4 channels into 3; 3 colours were expected"),
         (
             "text_encoder",
             {"num_hidden_layers": 101},
             "text_encoder/config.json gives 101 for num_hidden_layers",
         ),
         ("text_encoder", {"hidden_size": -1}, "that can be built"),
-        ("text_encoder", {"hidden_size": 12}, "has the shape"),
+        ("text_encoder", {"intermediate_size": 12}, "has the shape"),
         ("scheduler", {"prediction_type": "sample"}, "the model predicts 'sample'"),
     ],
 )
@@ -296,6 +299,9 @@ def test_incomplete_extended_and_misshapen_files_are_refused(name: str, tmp_path
         misshapen = {**weights, key: torch.zeros(3, 3, 3, 3, 3)}
         with pytest.raises(ModelFileError):
             load(save(tmp_path / "x.safetensors", misshapen, told))
+        hollow = {**weights, key: torch.zeros(*(0 for _ in weights[key].shape))}
+        with pytest.raises(ModelFileError):
+            load(save(tmp_path / "x.safetensors", hollow, told))
     with pytest.raises(ModelFileError, match=f"foo is not known in a checkpoint of {tiny_title(name)}"):
         load(save(tmp_path / "x.safetensors", {**weights, "foo": torch.zeros(1)}, told))
 
@@ -310,6 +316,8 @@ def tiny_title(name: str) -> str:
     ("tiny", "claim", "message"),
     [
         (replace(SD1, channels=8), {}, "an InstructPix2Pix checkpoint; a plain one or one for inpainting"),
+        (replace(SD1, channels=7), {}, "a 7-channel checkpoint; a plain one or one for inpainting"),
+        (replace(SD1, context=12), {}, "write vectors of 8 numbers; the denoiser's 12 were expected"),
         (SD1, {"cloudbrush.family": "sd9"}, "a checkpoint of 'sd9'; one of sd1, sd2, sdxl, sdxl-refiner"),
         (SD1, {"cloudbrush.family": "sd2"}, "is missing"),
         (SDXL, {"cloudbrush.family": "sdxl-refiner"}, "is missing"),

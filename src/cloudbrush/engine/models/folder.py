@@ -16,7 +16,6 @@ from cloudbrush.domain.model_folder import read_config, read_folder
 from cloudbrush.engine.models import weights
 from cloudbrush.engine.models.checkpoint import Checkpoint, Placement, Skeleton
 from cloudbrush.engine.models.families import FAMILIES, Family
-from cloudbrush.engine.models.single_file import INPUTS
 from cloudbrush.engine.models.text_encoder import TextEncoder
 
 _FILES = tuple(
@@ -33,11 +32,7 @@ def load_folder(path: Path, *, name: str, sha256: str, placement: Placement) -> 
     """The checkpoint in a diffusers folder; raises `ModelFileError` when it is none that can be used."""
     info = read_folder(path)
     modules = _modules(path, FAMILIES[info.family or ""])
-    channels = modules.unet.config.in_channels
-    if channels not in INPUTS:
-        raise ModelFileError(
-            f"this is a {channels}-channel checkpoint; a plain one or one for inpainting was expected"
-        )
+    modules.check()
     places: list[tuple[Path, nn.Module, torch.dtype]] = [
         (path / "unet", modules.unet, placement.denoiser_dtype),
         (path / "vae", modules.vae, torch.float32),
