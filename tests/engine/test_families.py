@@ -133,6 +133,16 @@ def test_a_loaded_file_equals_the_modules_it_came_from(name: str, dtype: torch.d
             torch.testing.assert_close(tensor, unet[key].to(dtype).float(), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
+def test_files_of_eight_bit_numbers_load(dtype: torch.dtype, tmp_path: Path) -> None:
+    weights = {key: tensor.to(dtype) for key, tensor in weights_of("sdxl").items()}
+    loaded = load(save(tmp_path / "x.safetensors", weights, SDXL.all_metadata()))
+    unet, _, texts = SDXL.modules()
+    for own, other in ((loaded.unet, unet), (loaded.text[1].module, texts[1])):
+        for key, tensor in other.state_dict().items():
+            assert own.state_dict()[key].equal(tensor.to(dtype).float()), key
+
+
 def test_clip_skip_counts_layers_from_the_last_and_norms_what_it_finds(tmp_path: Path) -> None:
     (encoder,) = made(SD1, tmp_path).text
     (module,) = SD1.modules()[2]

@@ -17,7 +17,7 @@ from cloudbrush.domain.model_file import Header, read_header
 
 Shape = tuple[int, ...]
 
-STORED_AS = ("F64", "F32", "F16", "BF16")
+STORED_AS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
 _NAMED = 3  # tensors named in a message
 
 
