@@ -29,7 +29,7 @@ _BYSTANDERS = frozenset(
     {
         *(f"numpy.{core}.multiarray.scalar" for core in ("core", "_core")),
         *(f"{module}.{kind}" for module in ("builtins", "__builtin__")
-          for kind in "bool bytes dict float int list long object set str tuple".split()),
+          for kind in ["bool", "bytes", "dict", "float", "int", "list", "long", "object", "set", "str", "tuple"]),
         *(f"pathlib.{kind}" for kind in ("Path", "PosixPath", "PurePosixPath", "WindowsPath")),
         "numpy.dtype", "_codecs.encode", "torch.device", "typing.Any", "argparse.Namespace",
         "collections.Counter",

@@ -45,6 +45,7 @@ OPTIONS = {
     "negative_minimum_all_steps": "NGMS all steps",
     "skip_early_guidance": "Skip Early CFG",
     "pad_prompts": "Pad conds",
+    "pad_prompts_v0": "Pad conds v0",
     "quantize": "Quantized timesteps",  # ours: the WebUI does not tell
 }
 AFTER_REFINER = {"refiner_by_steps": "Refiner switch by sampling steps", "hires_refiner": "Hires refiner"}
