@@ -95,6 +95,14 @@ def test_any_text_has_whole_chunks(text: str) -> None:
     assert tokenized.count <= tokens.CHUNK * len(tokenized.chunks) <= tokenized.limit
 
 
+@settings(deadline=None)
+@given(st.text(alphabet="()[]|:<>AND #\\12.,ab lora", max_size=60), st.integers(1, 150), st.booleans())
+def test_any_text_is_counted(text: str, steps: int, negative: bool) -> None:
+    count, limit = tokens.count(text, steps=steps, negative=negative)
+    assert 0 <= count <= limit
+    assert limit % tokens.CHUNK == 0
+
+
 def words(**vectors: int) -> Words:
     return Words(Word(name, tuple(tokens.encode(name)), count) for name, count in vectors.items())
 
