@@ -12,7 +12,7 @@ from threading import Lock
 import uuid6
 
 from cloudbrush.control.bells import Bells
-from cloudbrush.domain.generation import MAX_SEED
+from cloudbrush.domain.generation import RANDOM_SEEDS
 from cloudbrush.providers.base import Provider
 from cloudbrush.stores.base import Stores
 
@@ -26,7 +26,7 @@ def _new_id() -> str:
 
 
 def _new_seed() -> int:
-    return random.randrange(MAX_SEED)
+    return random.randrange(RANDOM_SEEDS)
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,8 @@ class Checkpoint:
     def sigmas_for(self, noise_schedule: str = DEFAULT, *, downcast: bool = False) -> ModelSigmas:
         """The noise levels under these options; `DEFAULT` is what the checkpoint was trained at."""
         trained = ZERO_TERMINAL_SNR if self.info.zero_terminal_snr else DEFAULT
-        return ModelSigmas.of(trained if noise_schedule == DEFAULT else noise_schedule, downcast=downcast)
+        wanted = trained if noise_schedule == DEFAULT else noise_schedule
+        return ModelSigmas.of(wanted, downcast=downcast, sdxl=self.family.sized)
 
 
 @dataclass(frozen=True)
