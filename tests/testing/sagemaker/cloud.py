@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import boto3
-from botocore.exceptions import ClientError
 
 from cloudbrush.testing.sagemaker import SageMaker
 
@@ -33,6 +32,24 @@ def until(look: Callable[[], Seen | None]) -> Seen:
     raise AssertionError("waited in vain")
 
 
+class Door:
+    """A file: a worker whose request says `hold=str(door)` waits until it is there."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __str__(self) -> str:
+        return str(self._path)
+
+    def until_reached(self) -> None:
+        """Return once a worker waits behind the door."""
+        until(lambda: True if Path(f"{self._path}.begun").exists() else None)
+
+    def open(self) -> None:
+        """Let the worker go on."""
+        self._path.touch()
+
+
 class Cloud:
     """boto3's clients over moto and the stand-in."""
 
@@ -40,6 +57,7 @@ class Cloud:
         self.standin = standin
         self.controls = standin.controls
         self.folder = folder
+        self._doors = 0
         self.sagemaker = boto3.client("sagemaker")
         self.runtime = boto3.client("sagemaker-runtime")
         self.s3 = boto3.client("s3")
@@ -129,8 +147,7 @@ class Cloud:
         bucket, _, key = uri.removeprefix("s3://").partition("/")
         try:
             return bytes(self.s3.get_object(Bucket=bucket, Key=key)["Body"].read())
-        except ClientError as error:
-            assert error.response["Error"]["Code"] == "NoSuchKey"
+        except self.s3.exceptions.NoSuchKey:
             return None
 
     def until_object(self, uri: str) -> bytes:
@@ -149,6 +166,7 @@ class Cloud:
             return {"topic": told["TopicArn"].rpartition(":")[2], **json.loads(told["Message"])}
         return None
 
-    def held(self) -> Path:
-        """A file that is not there yet; a worker told to `hold` waits for it."""
-        return self.folder / f"go-{len(list(self.folder.iterdir()))}-{time.monotonic_ns()}"
+    def door(self) -> Door:
+        """A door behind which a worker can be held."""
+        self._doors += 1
+        return Door(self.folder / f"door-{self._doors}")

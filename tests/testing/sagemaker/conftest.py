@@ -32,7 +32,8 @@ def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     try:
         deadline = time.monotonic() + START_LIMIT
         while True:
-            assert server.poll() is None and time.monotonic() < deadline, log.read_text()[-2000:]
+            assert server.poll() is None, log.read_text()[-2000:]
+            assert time.monotonic() < deadline
             try:
                 httpx.get(f"{url}/moto-api/data.json", trust_env=False).raise_for_status()
                 break
@@ -45,7 +46,7 @@ def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def _aws(moto: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def aws(moto: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fresh account, and nothing of the developer's own."""
     httpx.post(f"{moto}/moto-api/reset", trust_env=False).raise_for_status()
     for name in [name for name in os.environ if name.startswith("AWS_")]:
@@ -60,7 +61,7 @@ def _aws(moto: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def standin(_aws: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[SageMaker]:
+def standin(aws: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[SageMaker]:
     """A stand-in whose time a test moves, with the echo worker."""
     with SageMaker(ECHO, clock=VirtualClock()) as standin:
         for name, value in standin.environment.items():

@@ -26,9 +26,15 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(503 if sick and Path(sick).exists() else 200, b"", "text/plain")
 
     def do_POST(self) -> None:
-        """/invocations: `hold` waits for a file; `chunks` streams, `cut` breaks off; else `status` with an echo."""
+        """/invocations, by the request's members.
+
+        `die` exits; `hold` makes the file `<hold>.begun` and waits for the file `hold`; `chunks` streams,
+        with that wait after each, and `cut` breaks off then; `say` and `status` are the answer, else an echo.
+        """
         text = self.rfile.read(int(self.headers["Content-Length"])).decode()
         asked = json.loads(text)
+        if asked.get("die"):
+            os._exit(1)
         if "hold" in asked and "chunks" not in asked:
             _wait_for(asked["hold"])
         if "chunks" in asked:
@@ -72,6 +78,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def _wait_for(path: str) -> None:
+    Path(f"{path}.begun").touch()
     while not Path(path).exists():
         time.sleep(GLANCE)
 

@@ -9,6 +9,8 @@ from collections.abc import Awaitable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol, TypeVar
 
+from anyio import CancelScope
+
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SETTLING = 20  # turns of the event loop that what was woken gets before time goes on
 
@@ -65,6 +67,7 @@ class VirtualClock:
 
         What a woken one does outside of the event loop (processes, files, network) takes no virtual time.
         """
+        await _settle()  # what was begun before counts from before
         target = self._now + timedelta(seconds=seconds)
         while self._sleepers and self._sleepers[0][0] <= target:
             self._now, _, wake = heapq.heappop(self._sleepers)
@@ -87,7 +90,8 @@ async def within(clock: Clock, seconds: float, work: Awaitable[Answer]) -> Answe
     finally:
         alarm.cancel()
         working.cancel()
-        await asyncio.gather(alarm, working, return_exceptions=True)
+        with CancelScope(shield=True):  # a web framework cancels again at each await
+            await asyncio.gather(alarm, working, return_exceptions=True)
 
 
 async def _settle() -> None:

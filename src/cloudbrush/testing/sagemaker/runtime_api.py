@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import httpx
+from anyio import CancelScope
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -113,26 +114,24 @@ async def _frames(account: Account, response: httpx.Response, opened: AsyncExitS
     """The container's chunks as payload parts; a caller that hangs up breaks off the container, too."""
     chunks = response.aiter_raw()
     until = account.clock.now() + timedelta(seconds=STREAM_LIMIT)
-    async with opened:
+    try:
         while True:
             left = (until - account.clock.now()).total_seconds()
-            try:
-                chunk = await within(account.clock, left, anext(chunks, None))
-            except TimeoutError:
-                yield _stream_error("ModelInvocationTimeExceeded", "did not send its response in time")
-                return
-            except httpx.TransportError:
-                yield _stream_error("StreamBroken", "closed the connection before it had sent its response")
-                return
-            if chunk is None:
+            if (chunk := await within(account.clock, left, anext(chunks, None))) is None:
                 return
             yield eventstream.part(chunk)
             if account.faults.take(Fault.STREAM_BREAKS) is not None:
-                yield _stream_error("StreamBroken", "was cut off on request of a test")
-                return
+                raise WorkerGone("was cut off on request of a test")
             if account.faults.take(Fault.STREAM_FAILS) is not None:
                 yield eventstream.failure("InternalStreamFailure", "On request of a test.")
                 return
+    except TimeoutError:
+        yield _stream_error("ModelInvocationTimeExceeded", "did not send its response in time")
+    except (WorkerGone, httpx.TransportError):
+        yield _stream_error("StreamBroken", "closed the connection before it had sent its response")
+    finally:
+        with CancelScope(shield=True):  # the caller may be gone, and the framework cancel
+            await opened.aclose()
 
 
 def _stream_error(code: str, what: str) -> bytes:
