@@ -22,9 +22,9 @@ ROLE = "arn:aws:iam::123456789012:role/worker"
 Seen = TypeVar("Seen")
 
 
-def until(look: Callable[[], Seen | None]) -> Seen:
+def until(look: Callable[[], Seen | None], patience: float = PATIENCE) -> Seen:
     """What `look` sees, once it sees something."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         if (seen := look()) is not None:
             return seen
