@@ -6,6 +6,7 @@ import base64
 import json
 from typing import Any
 
+import httpx
 import pytest
 from botocore.exceptions import ClientError
 
@@ -141,6 +142,18 @@ def test_what_the_service_model_does_not_allow_is_refused(
         cloud.runtime.invoke_endpoint_async(EndpointName="echo", **asked)
     assert refused.value.response["Error"]["Code"] == "ValidationError"
     assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+
+
+def test_a_header_that_is_no_number_is_refused(cloud: Cloud) -> None:
+    cloud.deploy()
+    answer = httpx.post(
+        f"{cloud.standin.url}/endpoints/echo/async-invocations",
+        content=b"{}",
+        headers={"X-Amzn-SageMaker-RequestTTLSeconds": "soon"},
+        trust_env=False,
+    )
+    assert (answer.status_code, answer.headers["x-amzn-ErrorType"]) == (400, "ValidationError")
+    assert "requestTTLSeconds" in answer.json()["Message"]
 
 
 def test_an_unknown_endpoint_is_not_found(cloud: Cloud) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 from botocore.exceptions import ClientError
 
-from cloudbrush.testing.sagemaker import Fault
+from cloudbrush.testing.sagemaker import Fault, SageMaker
 from tests.testing.sagemaker.cloud import ROLE, Cloud, until
 
 ARN = "arn:aws:sagemaker:eu-central-1:123456789012"
@@ -345,6 +346,21 @@ def test_tags_are_kept(cloud: Cloud) -> None:
     )
     kept = {tag["Key"]: tag["Value"] for tag in cloud.sagemaker.list_tags(ResourceArn=arn)["Tags"]}
     assert kept == {"owner": "bob", "a": "1"}
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ("no JSON", "SerializationException"),
+        ("[]", "ValidationException"),
+        ('{"EndpointName": 7}', "ValidationException"),
+        ("{}", "ValidationException"),
+    ],
+)
+def test_other_clients_may_be_wrong_in_more_ways(standin: SageMaker, body: str, code: str) -> None:
+    headers = {"X-Amz-Target": "SageMaker.DescribeEndpoint"}
+    answer = httpx.post(standin.url, content=body, headers=headers, trust_env=False)
+    assert (answer.status_code, answer.json()["__type"]) == (400, code)
 
 
 def test_what_it_does_not_do_it_says(cloud: Cloud) -> None:

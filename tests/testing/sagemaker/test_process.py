@@ -7,14 +7,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import boto3
 import psutil
 import pytest
 
-from cloudbrush.testing.sagemaker import Controls
-from tests.testing.sagemaker.cloud import ECHO, until
+from cloudbrush.testing.sagemaker import Controls, SageMaker
+from tests.testing.sagemaker.cloud import ECHO, Cloud, until
 
 LEAVE_LIMIT = 30  # seconds, on a busy machine
 
@@ -59,3 +60,20 @@ def test_it_tells_where_it_listens_and_takes_its_workers_along(process: psutil.P
     process.wait(LEAVE_LIMIT)
     assert not psutil.pid_exists(worker.pid) or worker.status() == psutil.STATUS_ZOMBIE
     controls.close()
+
+
+@pytest.mark.usefixtures("aws")
+def test_the_end_of_its_block_is_the_end_of_its_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with SageMaker(ECHO) as standin:
+        for name, value in standin.environment.items():
+            monkeypatch.setenv(name, value)
+        cloud = Cloud(standin, tmp_path)
+        cloud.deploy(instances=2)
+        door = cloud.door()
+        cloud.invoke({"hold": str(door)})
+        door.until_reached()
+        workers = [child for child in psutil.Process().children() if ECHO[1] in child.cmdline()]
+        assert len(workers) == 2
+    assert not any(worker.is_running() for worker in workers)

@@ -115,7 +115,7 @@ class SageMaker:
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
         faults = Faults()
         inherited = {"AWS_REGION": self._region, "AWS_DEFAULT_REGION": self._region}
-        async with httpx.AsyncClient(limits=limits, trust_env=False) as http:
+        async with httpx.AsyncClient(limits=limits, trust_env=False, verify=False) as http:
             machinery = Machinery(
                 command=self._worker,
                 environment={**(os.environ if self._environment is None else self._environment), **inherited},

@@ -22,6 +22,22 @@ IN_PYTHON = {
 }
 
 
+# What JSON and headers make of the model's types.
+TYPES: dict[str, type | tuple[type, ...]] = {
+    "structure": dict,
+    "list": list,
+    "map": dict,
+    "string": str,
+    "blob": bytes,
+    "boolean": bool,
+    "integer": int,
+    "long": int,
+    "float": (int, float),
+    "double": (int, float),
+    "timestamp": (int, float),
+}
+
+
 @cache
 def operation(service: str, name: str) -> Any:
     """botocore's model of one operation."""
@@ -42,6 +58,9 @@ def check(shape: Any, values: Mapping[str, Any]) -> None:
 
 
 def _violations(shape: Any, value: Any, path: str) -> Iterator[str]:
+    if not _has_type(value, shape.type_name):
+        yield f"Value at '{path}' failed to satisfy constraint: Member must be a {shape.type_name}"
+        return
     if shape.type_name == "structure":
         for name in shape.required_members:
             if name not in value:
@@ -56,6 +75,10 @@ def _violations(shape: Any, value: Any, path: str) -> Iterator[str]:
     for constraint in _broken(shape, value):
         shown = "" if shape.metadata.get("sensitive") or shape.type_name == "list" else f" '{value}'"
         yield f"Value{shown} at '{path}' failed to satisfy constraint: Member must {constraint}"
+
+
+def _has_type(value: object, name: str) -> bool:
+    return isinstance(value, TYPES[name])
 
 
 def _broken(shape: Any, value: Any) -> Iterator[str]:
@@ -98,7 +121,8 @@ def from_rest(shape: Any, path: Mapping[str, str], headers: Mapping[str, str], b
             path.get(travels_as) if where == "uri" else headers.get(travels_as) if where == "header" else None
         )
         if text is not None:
-            values[name] = int(text) if member.type_name == "integer" else text
+            number = member.type_name == "integer" and text.isdecimal()
+            values[name] = int(text) if number else text
     payload = shape.serialization.get("payload")
     if payload and body:
         values[payload] = body
