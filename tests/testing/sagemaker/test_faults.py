@@ -165,3 +165,15 @@ def test_the_walls_clock_cannot_be_moved(aws: None) -> None:
             standin.controls.advance(1)
         with pytest.raises(ValueError, match="no delay called sleeping"):
             standin.controls.delay(sleeping=1)
+
+
+def test_a_stream_may_be_used_up_and_refused_all_the_same(cloud: Cloud) -> None:
+    cloud.deploy(real_time=True)
+    operation = "InvokeEndpointWithResponseStream"
+    cloud.controls.refuse("InternalFailure", operation=operation, after=True)
+    answer = cloud.runtime.invoke_endpoint_with_response_stream(
+        EndpointName="echo", Body=b'{"chunks": ["one"]}'
+    )
+    assert b"".join(event["PayloadPart"]["Bytes"] for event in answer["Body"]) == b"one"
+    assert cloud.controls.calls()[operation] == 2
+    assert cloud.controls.logs("echo").count("POST /invocations") == 2

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 from cloudbrush.testing.sagemaker.delivery import Delivery
@@ -38,12 +39,13 @@ class Endpoint:
         self.failure_reason: str | None = None
         self.created_at = self.modified_at = machinery.clock.now()
         self.desired = self._initial(config)
-        self.weight = float(config.variant.get("InitialVariantWeight", 1.0))
+        self.weight = self._weight(config)
         self.queue = Queue(self, delivery, machinery.clock, machinery.faults)
         self._machinery = machinery
         self._gone = gone
         self._status = "Creating"
-        self._fleet = Fleet(machinery, config, self.queue.pump)
+        self._logs: list[Path] = []
+        self._fleet = self._make_fleet(config)
         self._work = asyncio.ensure_future(self._create())
 
     @property
@@ -53,8 +55,8 @@ class Endpoint:
 
     @property
     def logs(self) -> str:
-        """What the workers of its present configuration have printed."""
-        return "\n".join(log.read_text(errors="replace") for log in self._fleet.logs)
+        """What its workers have printed, the oldest worker's words first."""
+        return "\n".join(log.read_text(errors="replace") for log in self._logs)
 
     def instances(self) -> int:
         """How many instances are healthy."""
@@ -65,10 +67,11 @@ class Endpoint:
         return self._fleet.pick(at_most) if self._status in ANSWERING else None
 
     def update(self, config: EndpointConfig, *, retain: bool) -> None:
-        """Move to another configuration; `retain` keeps the number of instances. Raises `Invalid`."""
+        """Move to another configuration; `retain` keeps instance count and weight. Raises `Invalid`."""
         self._require_rest()
         wanted = self.desired if retain else self._initial(config)
-        self._begin("Updating", self._update(config, wanted))
+        weight = self.weight if retain else self._weight(config)
+        self._begin("Updating", self._update(config, wanted, weight))
 
     def scale(self, instances: int | None, weight: float | None = None) -> None:
         """Have so many instances, as application autoscaling asks for. Raises `Invalid`."""
@@ -116,6 +119,9 @@ class Endpoint:
         self.modified_at = self._machinery.clock.now()
         self.queue.pump()
 
+    def _make_fleet(self, config: EndpointConfig) -> Fleet:
+        return Fleet(self._machinery, config, self.queue.pump, self._logs)
+
     async def _create(self) -> None:
         await self._machinery.clock.sleep(self._machinery.delays.creating)
         try:
@@ -125,10 +131,10 @@ class Endpoint:
         else:
             self._become("InService")
 
-    async def _update(self, config: EndpointConfig, wanted: int) -> None:
+    async def _update(self, config: EndpointConfig, wanted: int, weight: float) -> None:
         """New instances first, then the old ones leave; if the new fail, the old stay ("blue/green")."""
         await self._machinery.clock.sleep(self._machinery.delays.updating)
-        fleet = Fleet(self._machinery, config, self.queue.pump)
+        fleet = self._make_fleet(config)
         try:
             await fleet.resize(wanted)
         except LaunchFailed as error:
@@ -138,20 +144,15 @@ class Endpoint:
             await fleet.close()
             raise
         old, self._fleet = self._fleet, fleet
-        self.config, self.desired = config, wanted
+        self.config, self.desired, self.weight = config, wanted, weight
         self._become("InService")
         await old.close()
 
     async def _scale(self, before: int) -> None:
         """Rolls back to as many as before if more cannot be had."""
         delays = self._machinery.delays
-        await self._machinery.clock.sleep(
-            delays.scaling_out
-            if self.desired > before
-            else delays.scaling_in
-            if self.desired < before
-            else 0.0
-        )
+        takes = delays.scaling_out if self.desired > before else delays.scaling_in
+        await self._machinery.clock.sleep(0.0 if self.desired == before else takes)
         try:
             await self._fleet.resize(self.desired)
         except LaunchFailed as error:
@@ -171,3 +172,7 @@ class Endpoint:
     @staticmethod
     def _initial(config: EndpointConfig) -> int:
         return int(config.variant.get("InitialInstanceCount", 1))
+
+    @staticmethod
+    def _weight(config: EndpointConfig) -> float:
+        return float(config.variant.get("InitialVariantWeight", 1.0))

@@ -63,9 +63,9 @@ class Fleet:
     machinery: Machinery
     config: EndpointConfig
     changed: Callable[[], None]
+    logs: list[Path]  # gets the log of every worker it starts
     wanted: int = 0
     workers: list[Worker] = field(default_factory=list)
-    logs: list[Path] = field(default_factory=list)  # of every worker it ever had, oldest first
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def resize(self, wanted: int) -> None:
@@ -126,6 +126,9 @@ class Fleet:
         except asyncio.CancelledError:
             await worker.kill()
             raise
+        if len(self.workers) >= self.wanted:  # while it started, fewer were wanted or others came up
+            await worker.stop()
+            return
         self.workers.append(worker)
         self._spawn(self._watch(worker))
         self.changed()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
@@ -183,7 +184,8 @@ class Queue:
         return Outcome(reason, content, response.headers.get("content-type", "application/octet-stream"))
 
     async def _write_late(self, request: Request, answer: asyncio.Task[Outcome]) -> None:
-        await self._delivery.write(request, await answer, self.counts)
+        with suppress(WorkerGone):
+            await self._delivery.write(request, await answer, self.counts)
 
     async def _end(self, request: Request, outcome: Outcome) -> None:
         self.counts["InvocationFailures" if outcome.reason else "InvocationsProcessed"] += 1

@@ -224,6 +224,8 @@ async def answer(account: Account, name: str, request: Request) -> Response:
         shapes.check(shape, asked)
         response = await OPERATIONS[name](account, asked)
         if refused := account.faults.refusal(name, after=True):
+            if isinstance(response, StreamingResponse):
+                _ = [part async for part in response.body_iterator]
             raise refused
     except Invalid as error:
         return _error(Refused("ValidationError", 400, error.message, **error.fields))
