@@ -10,6 +10,7 @@ import httpx
 import pytest
 from botocore.exceptions import ClientError
 
+from cloudbrush.testing.sagemaker import SageMaker
 from tests.testing.sagemaker.cloud import Cloud
 
 
@@ -124,8 +125,6 @@ def test_the_response_travels_in_the_message_if_asked_for_and_small(cloud: Cloud
 @pytest.mark.parametrize(
     ("asked", "word"),
     [
-        ({}, "exactly one"),
-        ({"Body": b"{}", "InputLocation": "s3://works/in"}, "exactly one"),
         ({"Body": b"x" * 128_001}, "less than or equal to 128000"),
         ({"Body": b"{}", "InvocationTimeoutSeconds": 3601}, "less than or equal to 3600"),
         ({"Body": b"{}", "RequestTTLSeconds": 21601}, "less than or equal to 21600"),
@@ -137,17 +136,24 @@ def test_the_response_travels_in_the_message_if_asked_for_and_small(cloud: Cloud
 def test_what_the_service_model_does_not_allow_is_refused(
     cloud: Cloud, asked: dict[str, Any], word: str
 ) -> None:
-    cloud.deploy()
     with pytest.raises(ClientError, match=word) as refused:
         cloud.runtime.invoke_endpoint_async(EndpointName="echo", **asked)
     assert refused.value.response["Error"]["Code"] == "ValidationError"
     assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
 
 
-def test_a_header_that_is_no_number_is_refused(cloud: Cloud) -> None:
+def test_the_request_is_either_inline_or_in_s3(cloud: Cloud) -> None:
     cloud.deploy()
+    for asked in ({}, {"Body": b"{}", "InputLocation": "s3://works/in"}):
+        with pytest.raises(ClientError, match="exactly one"):
+            cloud.runtime.invoke_endpoint_async(EndpointName="echo", **asked)
+    with pytest.raises(ClientError, match="begins with s3://"):
+        cloud.runtime.invoke_endpoint_async(EndpointName="echo", InputLocation="https://works/in")
+
+
+def test_a_header_that_is_no_number_is_refused(standin: SageMaker) -> None:
     answer = httpx.post(
-        f"{cloud.standin.url}/endpoints/echo/async-invocations",
+        f"{standin.url}/endpoints/echo/async-invocations",
         content=b"{}",
         headers={"X-Amzn-SageMaker-RequestTTLSeconds": "soon"},
         trust_env=False,

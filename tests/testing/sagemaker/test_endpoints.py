@@ -299,6 +299,14 @@ def test_configurations_outside_the_model_are_refused(
     )
 
 
+@pytest.mark.parametrize("output", [{}, {"S3OutputPath": "https://works/out"}], ids=["none", "https"])
+def test_an_asynchronous_endpoint_needs_an_output_path(cloud: Cloud, output: dict[str, str]) -> None:
+    cloud.sagemaker.create_model(ModelName="echo", PrimaryContainer={"Image": "echo:1"})
+    asked = {"EndpointConfigName": "c", "ProductionVariants": [production_variant()]}
+    create = cloud.sagemaker.create_endpoint_config
+    assert "S3OutputPath" in refusal(create, **asked, AsyncInferenceConfig={"OutputConfig": output})
+
+
 def test_models_and_configurations_are_described_as_they_were_created(cloud: Cloud) -> None:
     cloud.configure("echo", concurrency=3, environment={"A": "b"})
     model = cloud.sagemaker.describe_model(ModelName="echo")

@@ -42,9 +42,11 @@ def create_endpoint_config(account: Account, asked: Asked) -> Asked:
     missing = [name for name in ("ModelName", "InstanceType", "InitialInstanceCount") if name not in variant]
     if missing:
         raise Invalid(f"{missing[0]} is required for production variant {variant['VariantName']}.")
-    output = asked.get("AsyncInferenceConfig", {}).get("OutputConfig", {})
-    if "AsyncInferenceConfig" in asked and "S3OutputPath" not in output:
-        raise Invalid("The stand-in hosts asynchronous endpoints with an S3OutputPath.")
+    if "AsyncInferenceConfig" in asked:
+        output = asked["AsyncInferenceConfig"]["OutputConfig"]
+        paths = (output.get("S3OutputPath", ""), output.get("S3FailurePath", "s3://"))
+        if not all(path.startswith("s3://") for path in paths):
+            raise Invalid("The stand-in writes to an S3OutputPath and S3FailurePath that begin with s3://.")
     return {"EndpointConfigArn": account.add_config(asked["EndpointConfigName"], asked).arn}
 
 

@@ -39,6 +39,8 @@ async def invoke_endpoint_async(account: Account, asked: Asked) -> Response:
         raise Invalid(f"Endpoint {endpoint.name} is not asynchronous: use InvokeEndpoint.")
     if ("Body" in asked) == ("InputLocation" in asked):
         raise Invalid("Provide exactly one of Body and InputLocation.")
+    if not asked.get("InputLocation", "s3://").startswith("s3://"):
+        raise Invalid("The stand-in reads an InputLocation that begins with s3://.")
     invocation = _invocation(account, endpoint, asked)
     endpoint.queue.put(invocation)
     shape = shapes.operation("sagemaker-runtime", "InvokeEndpointAsync").output_shape
