@@ -149,7 +149,7 @@ def test_a_bucket_that_is_not_there_fails_the_invocation(cloud: Cloud) -> None:
     message = cloud.message()
     assert message["invocationStatus"] == "Failed"
     assert "s3://nowhere/out" in message["failureReason"]
-    cloud.until_metrics(ResponseUploadFailures=1)
+    cloud.until_metrics(ResponseUploadFailures=1, InvocationFailures=1)
 
 
 def test_a_topic_that_is_not_there_is_counted(cloud: Cloud) -> None:

@@ -111,7 +111,7 @@ class Delivery:
                 self._s3.put_object, Bucket=bucket, Key=key, Body=body, ContentType=outcome.content_type
             )
         except AWS_ERRORS as error:
-            counts["ResponseUploadFailures"] += 1
+            counts.update(["ResponseUploadFailures", "InvocationFailures"])
             return Outcome(outcome.reason or f"ClientError: Unable to upload the response to {uri}: {error}")
         return outcome
 

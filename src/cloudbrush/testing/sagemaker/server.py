@@ -52,9 +52,8 @@ class SageMaker:
     ) -> None:
         """Take the port, which is any free one by default; `region` is boto3's, or us-east-1."""
         self._worker = tuple(worker)
-        self._region = region or os.environ.get(
-            "AWS_REGION", os.environ.get("AWS_DEFAULT_REGION", "us-east-1")
-        )
+        named = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        self._region = region or named or REGION
         self._clock = clock or WallClock()
         self._delays = delays or Delays()
         self._environment = environment

@@ -113,13 +113,11 @@ def _join(path: str, name: str) -> str:
 
 def from_rest(shape: Any, path: Mapping[str, str], headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
     """A REST request's members, gathered from where the model says they travel."""
+    places: dict[str | None, Mapping[str, str]] = {"uri": path, "header": headers}
     values: dict[str, Any] = {}
     for name, member in shape.members.items():
-        where = member.serialization.get("location")
-        travels_as = member.serialization.get("name", name)
-        text = (
-            path.get(travels_as) if where == "uri" else headers.get(travels_as) if where == "header" else None
-        )
+        where = places.get(member.serialization.get("location"), {})
+        text = where.get(member.serialization.get("name", name))
         if text is not None:
             number = member.type_name == "integer" and text.isdecimal()
             values[name] = int(text) if number else text
