@@ -90,9 +90,10 @@ class Delivery:
         late = self._faults.take(Fault.OBJECT_LATE)
         if late is None:
             outcome = await self.write(request, outcome, counts)
-        await self._tell(request, outcome, config, counts)
-        if late is not None:
-            await self._clock.sleep(late)
+            await self._tell(request, outcome, config, counts)
+        else:
+            # Both begin now: who sees the message may move the clock at once.
+            await asyncio.gather(self._tell(request, outcome, config, counts), self._clock.sleep(late))
             await self.write(request, outcome, counts)
 
     async def write(self, request: Request, outcome: Outcome, counts: Counter[str]) -> Outcome:
