@@ -65,6 +65,30 @@ def to_generation_fields(parsed: dict[str, str]) -> dict[str, Any]:
     return fields | {name: group for name, group in groups.items() if group}
 
 
+def to_img2img_fields(parsed: dict[str, str]) -> dict[str, Any]:
+    """The values of Img2Img's own fields that a parsed infotext tells; of pictures it cannot tell.
+
+    With hires fix, the denoising strength is that of its second pass and not told.
+    """
+    fields: dict[str, Any] = {}
+    if "Denoising strength" in parsed and not _hires(parsed):
+        fields["denoising_strength"] = parsed["Denoising strength"]
+    if "Noise multiplier" in parsed:
+        fields["noise_multiplier"] = parsed["Noise multiplier"]
+    told = {
+        "blur": "Mask blur",
+        "fill": "Masked content",
+        "padding": "Masked area padding",
+        "mask_weight": "Conditional mask weight",
+    }
+    inpainting: dict[str, Any] = {key: parsed[label] for key, label in told.items() if label in parsed}
+    if "Mask mode" in parsed:
+        inpainting["inverted"] = parsed["Mask mode"] == "Inpaint not masked"
+    if "Inpaint area" in parsed:
+        inpainting["only_masked"] = parsed["Inpaint area"] == "Only masked"
+    return fields | ({"inpainting": inpainting} if inpainting else {})
+
+
 def _noise_source(parsed: dict[str, str]) -> str:
     """What a GPU drew elsewhere is drawn by the source that imitates it; ours says what it means."""
     source = parsed.get("RNG", "GPU")

@@ -35,7 +35,7 @@ def write(
     model_hash: str,
     others: Hashes = Hashes(),
 ) -> str:
-    """The infotext of one image of a complete generation; `model_hash` is the checkpoint's sha256."""
+    """The infotext of one image of a complete generation; `model_hash` is the checkpoint's, if known."""
     sampler = find_sampler(generation.sampler)
     assert sampler is not None  # a generation only takes known ones
     prompt, negative = _uncommented(generation.prompt), _uncommented(generation.negative_prompt)
@@ -47,7 +47,7 @@ def write(
         "CFG scale": _number(generation.cfg_scale),
         "Seed": seed,
         "Size": f"{generation.width}x{generation.height}",
-        "Model hash": model_hash[:10],
+        **({"Model hash": model_hash[:10]} if model_hash else {}),
         "Model": quote_exactly(generation.checkpoint or ""),
         **_vae(generation.vae, others.vae),
         **_variation(generation, variation_seed),
