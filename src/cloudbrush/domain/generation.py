@@ -136,6 +136,13 @@ class HiresFix(_Frozen):
     prompt: Text = ""  # empty: the same
     negative_prompt: Text = ""
 
+    def size(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height in pixels that an image of a first pass ends with."""
+        to_width, to_height = self.resize_width, self.resize_height
+        if not to_width and not to_height:
+            return int(width * self.scale), int(height * self.scale)
+        return to_width or to_height * width // height, to_height or to_width * height // width
+
 
 class Refiner(_Frozen):
     """Another checkpoint that takes over on the way."""
