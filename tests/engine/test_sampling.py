@@ -178,6 +178,15 @@ def test_quantization_gives_whole_timesteps_and_others_are_fractional() -> None:
     assert [whole.timestep(sigma) for sigma in whole.sigmas[1:-2]] == [round(timestep) for timestep in asked]
 
 
+def test_unipc_asks_evenly_over_the_models_time() -> None:
+    """Specification 3.7: N + 1 times from 1 to 1/1000, and the model is told (t - 1/1000) 1000."""
+    planned = plan("UniPC", 20)
+    _, asked = run(planned)
+    assert [planned.timestep(sigma) for sigma in asked] == pytest.approx(
+        [1000 * (1 - 0.999 * k / 20) - 1 for k in range(20)], abs=1e-6
+    )
+
+
 CHURNED = {"Euler", "Heun", "DPM2"}
 SCALED = {
     *CHURNED,

@@ -105,7 +105,7 @@ class Plan:
         model = model or self.span.model
         if self.algorithm.walk is Walk.CONSISTENCY:
             return distilled_timestep(sigma, model)
-        timestep = model.timestep(sigma)
+        timestep = model.timestep_by_signal(sigma) if self.counts_timesteps else model.timestep(sigma)
         return round(timestep) if self.options.quantize else timestep
 
     def begin(

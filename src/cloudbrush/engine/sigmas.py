@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -56,13 +57,20 @@ class ModelSigmas:
 
     def timestep(self, sigma: float) -> float:
         """The fractional timestep of a sigma, linear in ln sigma between the model's own; clamped to them."""
+        return self._timestep(sigma, math.log)
+
+    def timestep_by_signal(self, sigma: float) -> float:
+        """The same, but linear in the logarithm of the share of signal, as samplers of timesteps count."""
+        return self._timestep(sigma, lambda level: math.log1p(level**2))
+
+    def _timestep(self, sigma: float, scale: Callable[[float], float]) -> float:
         if sigma <= self.min:
             return 0.0
         above = bisect_right(self.sigmas, sigma)
         if above >= len(self.sigmas):
             return float(len(self.sigmas) - 1)
-        low, high = math.log(self.sigmas[above - 1]), math.log(self.sigmas[above])
-        return above - 1 + (math.log(sigma) - low) / (high - low)
+        low, high = scale(self.sigmas[above - 1]), scale(self.sigmas[above])
+        return above - 1 + (scale(sigma) - low) / (high - low)
 
     def nearest(self, sigma: float) -> int:
         """The integer timestep whose sigma is nearest; of two as near the lower."""
