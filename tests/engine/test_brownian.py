@@ -23,6 +23,22 @@ def test_increments_equal_the_webui(pair: int) -> None:
     torch.testing.assert_close(drawn, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_published_increment() -> None:
+    """Specification 3.1, between the model's ends as 3.2 counts them, with the signal's share in float32."""
+    betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
+    shares = np.cumprod(1 - betas)[[0, -1]].astype(np.float32)
+    low, high = np.sqrt((1 - shares) / shares)
+    walk = BrownianPath("CPU", 123, (4, 8, 8), float(low), float(high))
+    drawn = walk(9.1029, 14.6146).flatten()[:4].tolist()
+    assert drawn == pytest.approx([-0.3777688, 0.0690994, -1.1917415, 0.2571529], abs=1e-6)
+
+
+def test_sigmas_count_in_single_precision() -> None:
+    """The WebUI's are float32 before they are rounded to six places."""
+    sigma = 7.4371235  # float32 holds 7.4371233
+    assert torch.equal(path()(sigma, 1.0), path()(float(np.float32(sigma)), 1.0))
+
+
 def test_the_order_of_questions_does_not_matter() -> None:
     forth, back = path(), path()
     there = [forth(*pair) for pair in PAIRS]

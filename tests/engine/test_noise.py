@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from cloudbrush.domain.errors import GenerationFailed
 from cloudbrush.engine.noise import Variation, image_noise, pasted, slerp
 from tests.golden.load import golden, golden_arrays
 
@@ -71,8 +72,44 @@ def test_published_numbers() -> None:
     delta()
     assert delta().flatten()[:2].tolist() == pytest.approx([0.3749104, 0.1811818], abs=1e-6)
     nv = image_noise("NV", 12345, shape)
-    assert nv().double().sum().item() == pytest.approx(-207.7339, abs=1e-3)
+    first = nv()
+    assert first.flatten()[:4].tolist() == pytest.approx(
+        [0.5786413, -0.5247555, -0.2919037, 0.0140139], abs=1e-6
+    )
+    assert first.double().sum().item() == pytest.approx(-207.7339, abs=1e-3)
     assert nv().flatten()[0].item() == pytest.approx(2.7012851, abs=1e-6)
+    zero = image_noise("NV", 0, shape)().flatten()[:4].tolist()
+    assert zero == pytest.approx([-0.9246624, -0.4253440, -2.6438458, 0.1451839], abs=1e-6)
+    cpu = image_noise("CPU", 12345, shape)
+    first = cpu()
+    assert first.flatten()[:4].tolist() == pytest.approx(
+        [-1.4798077, 0.4873060, -3.0127938, 0.4438552], abs=1e-6
+    )
+    assert first.double().sum().item() == pytest.approx(-94.8553, abs=1e-3)
+    assert cpu().flatten()[:2].tolist() == pytest.approx([-0.6980994, -0.2630799], abs=1e-6)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_gpus_numbers_without_a_gpu_are_refused_with_the_way_out() -> None:
+    with pytest.raises(GenerationFailed) as refused:
+        image_noise("GPU", 1, (4, 8, 8))
+    assert refused.value.field == "noise_source"
+    assert refused.value.hint is not None
+    assert "NV" in refused.value.hint
+
+
+@pytest.mark.parametrize("source", ["NV", "CPU"])
+def test_a_seed_delta_also_counts_after_another_first_noise(source: str) -> None:
+    """Specification 3.1: only the first tensor knows of variation and other sizes."""
+    shape = (4, 8, 8)
+    plain = image_noise(source, 5, shape)
+    plain()
+    varied = image_noise(source, 5, shape, variation=Variation(9, 0.5))
+    varied()
+    assert torch.equal(plain(), varied())
+    delta = image_noise(source, 5, shape, seed_delta=3, resized_from=(6, 4), variation=Variation(9, 0.5))
+    delta()
+    assert torch.equal(delta(), image_noise(source, 8, shape)())
 
 
 @pytest.mark.parametrize(

@@ -38,11 +38,12 @@ class BrownianPath:
 
     def __call__(self, sigma: float, sigma_next: float) -> Tensor:
         """The path's increment over its standard deviation; float32, where the source makes its numbers."""
+        sigma, sigma_next = _single(sigma), _single(sigma_next)
         length = abs(sigma_next - sigma)
         return ((self._at(sigma_next) - self._at(sigma)) / math.sqrt(length)).float()
 
     def _at(self, sigma: float) -> Tensor:
-        place = round(min(max(_single(sigma), self._low), self._high), DIGITS)
+        place = round(min(max(sigma, self._low), self._high), DIGITS)
         if place not in self._points:
             self._points[place] = self._descend(place)
             if len(self._points) > 4:  # of this step and the one before
