@@ -16,11 +16,39 @@ RED = Image.new("RGB", (24, 16), "red")
 TEXT = st.text(alphabet=st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), min_size=1)
 
 
-@given(TEXT, st.sampled_from(image_file.FORMATS))
+@given(TEXT.map("{}\nSteps: 20, Seed: 1, Size: 8x8".format), st.sampled_from(image_file.FORMATS))
 def test_what_is_written_is_read(text: str, kind: str) -> None:
     data = image_file.save(RED, text, kind)
     found = image_file.describe(data)
     assert (found.format, found.width, found.height, found.infotext) == (kind, 24, 16, text)
+
+
+@pytest.mark.parametrize("kind", image_file.FORMATS)
+@pytest.mark.parametrize("text", ["😀😀😀", "Ā" * 9, "中文", "a\r\nb", "é", "", "x" * 20_000])
+def test_letters_of_any_script_are_kept(text: str, kind: str) -> None:
+    assert image_file.read_infotext(image_file.save(RED, text, kind)) == text
+
+
+@pytest.mark.parametrize("kind", image_file.FORMATS)
+def test_a_very_long_infotext_fits_or_is_refused(kind: str) -> None:
+    """Four prompts of 20 000 letters; a JPEG's EXIF data is one segment of 64 KiB."""
+    text = "é" * 80_000
+    if kind != "JPEG":
+        assert image_file.read_infotext(image_file.save(RED, text, kind)) == text
+        return
+    with pytest.raises(InvalidInput, match="80000 letters") as refused:
+        image_file.save(RED, text, kind)
+    assert refused.value.hint == "Save it as PNG or WebP."
+
+
+def test_the_bytes_are_those_the_webui_writes() -> None:
+    """Specification 5.2: PNG text under `parameters`; EXIF comment of eight bytes and big-endian UTF-16."""
+    png = Image.open(io.BytesIO(image_file.save(RED, "Köln")))
+    assert png.info["parameters"] == "Köln"  # type: ignore[attr-defined]
+    for kind in ("JPEG", "WEBP"):
+        exif = Image.open(io.BytesIO(image_file.save(RED, "Köln", kind))).getexif()
+        comment = exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment]
+        assert comment == b"UNICODE\x00\x00K\x00\xf6\x00l\x00n"
 
 
 def with_comment(comment: bytes) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -22,6 +22,8 @@ PARAMETERS = "parameters"  # the key of the infotext in PNG files
 _EXIF_TURN = (5, 6, 7, 8)  # orientations that exchange width and height
 _UNICODE = b"UNICODE\x00"  # says how an EXIF comment is encoded
 _ASCII = b"ASCII\x00\x00\x00"
+_PLAIN = frozenset(b"\t\n\r") | frozenset(range(32, 127))
+_MOST_EXIF = 65_533  # bytes in the one segment a JPEG has for it
 
 
 class Picture(BaseModel):
@@ -58,7 +60,10 @@ def read_infotext(data: bytes) -> str:
 
 
 def save(image: Image.Image, infotext: str, format: str = "PNG", quality: int = 80) -> bytes:
-    """The image as a file of one of `FORMATS` with its infotext inside."""
+    """The image as a file of one of `FORMATS` with its infotext inside.
+
+    Raises `InvalidInput` for an infotext that is longer than a JPEG's EXIF data may be.
+    """
     buffer = io.BytesIO()
     if format == "PNG":
         info = PngInfo()
@@ -67,7 +72,14 @@ def save(image: Image.Image, infotext: str, format: str = "PNG", quality: int = 
     else:
         exif = Image.Exif()
         exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment] = _UNICODE + infotext.encode("utf-16-be")
-        image.convert("RGB").save(buffer, format, quality=quality, exif=exif.tobytes())
+        data = exif.tobytes()
+        if format == "JPEG" and len(data) > _MOST_EXIF:
+            raise InvalidInput(
+                f"the parameters of {len(infotext)} letters do not fit into a JPEG",
+                field="format",
+                hint="Save it as PNG or WebP.",
+            )
+        image.convert("RGB").save(buffer, format, quality=quality, exif=data)
     return buffer.getvalue()
 
 
@@ -111,5 +123,11 @@ def _comment_text(comment: bytes) -> str:
 
 
 def _little_endian(text: bytes) -> bool:
-    """Whether zeros stand where the upper half of most letters is in little-endian text."""
-    return text[1::2].count(0) > text[0::2].count(0)
+    """Whether more plain ASCII comes of it in that order; the WebUI writes the other one."""
+    plain = [sum(high == 0 and low in _PLAIN for high, low in pairs) for pairs in _pairs(text)]
+    return plain[1] > plain[0]
+
+
+def _pairs(text: bytes) -> tuple[Iterable[tuple[int, int]], Iterable[tuple[int, int]]]:
+    """High and low bytes of UTF-16, read as big-endian and as little-endian."""
+    return zip(text[::2], text[1::2], strict=False), zip(text[1::2], text[::2], strict=False)
