@@ -139,6 +139,7 @@ TEXT = st.text(
         "Negative prompt: x",
         "a\nNegative prompt:",
         "Steps: 1, Seed: 2, Size: 3x4",
+        "512x768",
         "\r",
         '"\\"',
     ]

@@ -18,6 +18,7 @@ from cloudbrush.engine.noise import cpu_noise
 from cloudbrush.engine.samplers import Walk
 from cloudbrush.engine.sampling import Late, Plan
 from cloudbrush.engine.sigmas import ModelSigmas
+from tests.golden.load import golden
 
 MODEL = ModelSigmas.sd()
 SPAN = schedules.Span(MODEL)
@@ -176,6 +177,11 @@ def test_quantization_gives_whole_timesteps_and_others_are_fractional() -> None:
     assert all(timestep % 1 for timestep in asked)
     whole = plan("Euler", schedule="Karras", quantize=True)
     assert [whole.timestep(sigma) for sigma in whole.sigmas[1:-2]] == [round(timestep) for timestep in asked]
+
+
+@pytest.mark.parametrize(("sigma", "timestep"), golden("schedules")["t_of_sigma"])
+def test_whole_timesteps_equal_the_peers_that_always_rounds(sigma: float, timestep: float) -> None:
+    assert plan("Euler", quantize=True).timestep(sigma) == timestep
 
 
 def test_unipc_asks_evenly_over_the_models_time() -> None:

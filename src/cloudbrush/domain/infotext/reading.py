@@ -107,9 +107,8 @@ def _told(known: Mapping[str, str], parsed: dict[str, str]) -> dict[str, Any]:
 
 def _text(parsed: dict[str, str], label: str) -> str | None:
     """What is told under a label, also where it was taken for a size: a name may be 512x512."""
-    if label not in parsed and f"{label}-1" in parsed:
-        return f"{parsed[f'{label}-1']}x{parsed[f'{label}-2']}"
-    return parsed.get(label)
+    sides = [parsed[side] for side in (f"{label}-1", f"{label}-2") if side in parsed]
+    return "x".join(sides) if len(sides) == 2 else parsed.get(label)
 
 
 def _noise_source(parsed: dict[str, str]) -> str:
