@@ -81,8 +81,12 @@ def test_the_same_infotext_is_the_same_image_and_can_be_painted_over(tmp_path: P
     assert "Mask blur" not in Image.open(over).text["parameters"]
 
 
-def test_the_built_in_model_is_listed(tmp_path: Path) -> None:
-    assert "pocket" in cloudbrush("models", data_dir=tmp_path)
+def test_the_built_in_model_is_listed_and_old_files_are_counted(tmp_path: Path) -> None:
+    printed = cloudbrush("models", data_dir=tmp_path)
+    assert "pocket" in printed
+    assert "old formats" not in printed
+    (tmp_path / "models" / "Lora" / "old.pt").write_bytes(b"PK")
+    assert f"models convert {tmp_path / 'models'}" in cloudbrush("models", data_dir=tmp_path)
 
 
 @pytest.mark.parametrize(

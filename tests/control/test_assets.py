@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from safetensors.numpy import save_file
 
 from cloudbrush.control import assets
@@ -108,6 +111,32 @@ def test_what_is_no_checkpoint_is_left_out_among_the_checkpoints(world: World, f
     (folder / "RealESRGAN").mkdir()
     save_file({"conv_first.weight": np.zeros((4, 3, 3, 3))}, folder / "RealESRGAN" / "up.safetensors")
     assert names(world, AssetKind.UPSCALER) == ["up"]
+
+
+def picture(path: Path, **content: object) -> Path:
+    """A picture, with an embedding in its text if there is any content."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    info = PngInfo()
+    if content:
+        info.add_text("sd-ti-embedding", base64.b64encode(json.dumps(content).encode()).decode())
+    Image.new("RGB", (8, 8), "red").save(path, pnginfo=info)
+    return path
+
+
+def test_an_embedding_in_a_picture_has_its_name_inside(world: World, folder: Path) -> None:
+    vectors = {"*": [[0.5, 1.0]]}
+    path = picture(folder / "embeddings" / "cat-500.PNG", string_to_param=vectors, name="cat")
+    picture(folder / "embeddings" / "plain.png")
+    picture(folder / "embeddings" / "dog.preview.png", string_to_param=vectors, name="dog")
+    picture(folder / CHECKPOINT / "cat.png", string_to_param=vectors, name="cat")
+    assert names(world) == ["cat"]
+    (asset,) = assets.find(world.plane)
+    assert (asset.kind, asset.sha256) == (AssetKind.EMBEDDING, sha256_of(path))
+    assert world.plane.stores.blobs.get(asset.key) == path.read_bytes()
+    assert names(world) == ["cat"]
+    picture(path, string_to_param=vectors, name="bird")
+    os.utime(path, ns=(1, 1))
+    assert names(world) == ["bird"]
 
 
 def test_a_diffusers_folder_is_one_checkpoint(world: World, folder: Path) -> None:

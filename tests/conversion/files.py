@@ -18,6 +18,18 @@ from cloudbrush.conversion.converting import convert
 from cloudbrush.domain.asset import AssetKind
 from cloudbrush.domain.model_file import ModelInfo
 
+PROTO, STOP = b"\x80\x02", b"."  # opcodes that begin and end a pickle
+
+
+def short(text: str) -> bytes:
+    """The opcode of a text."""
+    return b"X" + struct.pack("<I", len(text)) + text.encode()
+
+
+def call(module: str, name: str, *arguments: bytes) -> bytes:
+    """Opcodes that would call a function with these arguments, themselves opcodes."""
+    return f"c{module}\n{name}\n".encode() + b"(" + b"".join(arguments) + b"tR"
+
 
 def rand(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape) + 1000 * seed))

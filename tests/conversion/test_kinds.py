@@ -72,7 +72,7 @@ def test_a_lora(tmp_path: Path) -> None:
     tensors = lora_for(Shape().modules()[0], "lora_unet_")
     found, info = converted(saved(tmp_path / "x.pt", tensors))
     same(found, tensors)
-    assert info.kind == AssetKind.LORA
+    assert (info.kind, info.family) == (AssetKind.LORA, None)  # any metadata would mean SD1
     network = read_network(ModelFile("x", tmp_path / "x.new.safetensors", ""))
     assert len(network.units) == sum(key.endswith(".alpha") for key in tensors)
 
@@ -221,7 +221,7 @@ def test_what_is_noted_becomes_metadata(tmp_path: Path) -> None:
     content = {"string_to_param": {"*": VECTORS}, "name": "cat", "step": 500, "sd_checkpoint": None}
     converted(saved(tmp_path / "x.pt", content))
     with (tmp_path / "x.new.safetensors").open("rb") as file:
-        assert read_header(file).metadata == {"format": "pt", "name": "cat", "step": "500"}
+        assert read_header(file).metadata == {"name": "cat", "step": "500"}
     converted(saved(tmp_path / "h.pt", {8: tuple(nets(8, ("linear.0", "linear.1")))}))
     with (tmp_path / "h.new.safetensors").open("rb") as file:
         assert json.loads(read_header(file).metadata["layer_structure"]) == [1, 2, 1]

@@ -15,6 +15,7 @@ from rich.table import Table
 from cloudbrush.cli.console import console, log_to_stderr, speaking_errors, wide_console
 from cloudbrush.cli.serving import reached, settings
 from cloudbrush.client import Client
+from cloudbrush.conversion import old_files
 from cloudbrush.domain.endpoint import EndpointSpec
 
 Answer = TypeVar("Answer")
@@ -76,6 +77,10 @@ def models(data_dir: Path | None) -> None:
         size = f"{asset.size / 2**20:.1f} MiB"
         table.add_row(asset.kind, asset.name, asset.short_hash, asset.family or "", size)
     _show(table, empty="No model files: put some into models/Stable-diffusion of the data directory.")
+    folder = settings(data_dir).models_dir
+    if old := old_files.waiting(folder):
+        rewriting = f"`cloudbrush models convert {escape(str(folder))}`"
+        console.print(f"{len(old)} in old formats are left out; {rewriting} rewrites them", soft_wrap=True)
 
 
 def _ask(data_dir: Path | None, question: Callable[[Client], Awaitable[Answer]]) -> Answer:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
 
 from cloudbrush.control.plane import ControlPlane
-from cloudbrush.domain import model_file
+from cloudbrush.domain import embedding_picture, model_file
 from cloudbrush.domain.asset import AssetKind, ModelAsset
 from cloudbrush.domain.errors import ModelFileError
 from cloudbrush.domain.generation import MAX_SIDE, MIN_SIDE, SIDE_STEP
@@ -43,10 +44,12 @@ def refresh(plane: ControlPlane) -> None:
     """
     with plane.cataloguing:
         known = {(source.asset.kind, source.asset.name): source for source in plane.stores.assets.all()}
-        found = {(kind, _name(path)): (kind, path) for kind, path in _files(plane.models_dirs)}
-        for place, (kind, path) in found.items():
+        names = {(source.path, source.modified): source.asset.name for source in known.values()}
+        found = {(kind, name): path for kind, name, path in _named(plane.models_dirs, names)}
+        for place, path in found.items():
+            kind, name = place
             try:
-                source = _current(kind, path, known.get(place))
+                source = _current(kind, name, path, known.get(place))
                 if source is not known.pop(place, None):
                     plane.stores.assets.put(source)
                     log.info("model found", kind=kind.value, name=source.asset.name)
@@ -57,40 +60,50 @@ def refresh(plane: ControlPlane) -> None:
             plane.stores.assets.delete(kind, name)
 
 
-def _current(kind: AssetKind, path: Path, known: AssetSource | None) -> AssetSource:
+def _current(kind: AssetKind, name: str, path: Path, known: AssetSource | None) -> AssetSource:
     """What is known of the file, read again if it changed since."""
     modified = version_of(path)
     if known and (known.path, known.modified) == (path, modified):
         return known
-    return AssetSource(_read(kind, path), path, modified)
+    return AssetSource(_read(kind, name, path), path, modified)
+
+
+def _named(
+    models_dirs: tuple[Path, ...], known: Mapping[tuple[Path, int], str]
+) -> Iterator[tuple[AssetKind, str, Path]]:
+    """The files with their names, which embeddings in pictures have inside; `known` are those read before."""
+    for kind, path in _files(models_dirs):
+        if path.suffix.lower() not in embedding_picture.SUFFIXES:
+            yield kind, path.name if path.is_dir() else path.stem, path
+            continue
+        with suppress(ModelFileError, OSError):  # most pictures are nothing but pictures
+            name = known.get((path, version_of(path)))
+            yield kind, name or embedding_picture.read(path).name or path.stem, path
 
 
 def _files(models_dirs: tuple[Path, ...]) -> Iterator[tuple[AssetKind, Path]]:
     for models_dir in models_dirs:
         for folder, kind in FOLDERS.items():
-            yield from ((kind, path) for path in _models(models_dir / folder))
+            suffixes = (".safetensors", *(embedding_picture.SUFFIXES if kind is AssetKind.EMBEDDING else ()))
+            yield from ((kind, path) for path in _models(models_dir / folder, suffixes))
 
 
-def _models(folder: Path) -> Iterator[Path]:
+def _models(folder: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
     """The model files below a folder, and the diffusers folders, whose parts are no models of their own."""
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if path.is_dir() and (path / DIFFUSERS_INDEX).is_file():
             yield path
         elif path.is_dir():
-            yield from _models(path)
-        elif path.suffix == ".safetensors":
+            yield from _models(path, suffixes)
+        elif path.suffix.lower() in suffixes and not path.stem.endswith(".preview"):
             yield path
 
 
-def _name(path: Path) -> str:
-    return path.name if path.is_dir() else path.stem
-
-
-def _read(kind: AssetKind, path: Path) -> ModelAsset:
+def _read(kind: AssetKind, name: str, path: Path) -> ModelAsset:
     info = _info(kind, path)
     return ModelAsset(
         kind=kind,
-        name=_name(path),
+        name=name,
         sha256=sha256_of(path),
         size=sum(file.stat().st_size for file in files_of(path)),
         is_folder=path.is_dir(),
@@ -102,6 +115,8 @@ def _read(kind: AssetKind, path: Path) -> ModelAsset:
 def _info(kind: AssetKind, path: Path) -> model_file.ModelInfo:
     if path.is_dir():
         info = read_folder(path)
+    elif path.suffix.lower() in embedding_picture.SUFFIXES:
+        info = model_file.ModelInfo(AssetKind.EMBEDDING)
     else:
         with path.open("rb") as file:
             info = model_file.read_info(file)

@@ -29,7 +29,7 @@ def header_of(tensors: Mapping[str, TensorPart], metadata: Mapping[str, str]) ->
     """The header, its length before it, for tensors one after the other; raises `ModelFileError`."""
     if len(tensors) > MAX_TENSORS or METADATA in tensors:
         raise ModelFileError(f"it holds {len(tensors)} tensors; {MAX_TENSORS} are allowed")
-    told: dict[str, object] = {METADATA: {"format": "pt", **metadata}}
+    told: dict[str, object] = {METADATA: metadata} if metadata else {}
     position = 0
     for name, part in tensors.items():
         end = position + length(part)

@@ -13,9 +13,9 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
+from cloudbrush.domain import embedding_picture
 from cloudbrush.domain.errors import ModelFileError
 from cloudbrush.engine.events import ModelFile
-from cloudbrush.engine.networks import embedding_image
 from cloudbrush.engine.networks.embedding import Embedding, Slot, inserted, read_embedding
 from tests.engine.conftest import Shape
 from tests.engine.networks.files import rand, write
@@ -80,8 +80,8 @@ def test_a_png_with_a_text_chunk(tmp_path: Path) -> None:
     assert embedding.name == "cat-toy"
     assert embedding.vectors[0].equal(torch.tensor(VECTORS))
     assert len(embedding.shorthash) == 12
-    unnamed = read_embedding(chunked(tmp_path / "y.png", {**CONTENT, "name": None}))
-    assert unnamed.name == "y"
+    for name in (None, 3, "", "a\nb", "x" * 101):
+        assert read_embedding(chunked(tmp_path / "y.png", {**CONTENT, "name": name})).name == "y"
 
 
 @pytest.mark.parametrize(
@@ -135,11 +135,11 @@ def test_plain_cut_and_giant_pictures_are_refused(tmp_path: Path, monkeypatch: p
     path.write_bytes(path.read_bytes()[:60])
     with pytest.raises(ModelFileError):
         read_embedding(ModelFile("x", path, ""))
-    monkeypatch.setattr(embedding_image, "MAX_JSON", 20)
+    monkeypatch.setattr(embedding_picture, "MAX_JSON", 20)
     drawn(CONTENT).save(path)
     with pytest.raises(ModelFileError):
         read_embedding(ModelFile("x", path, ""))
-    monkeypatch.setattr(embedding_image, "MAX_PIXELS", 20)
+    monkeypatch.setattr(embedding_picture, "MAX_PIXELS", 20)
     with pytest.raises(ModelFileError, match="too many"):
         read_embedding(ModelFile("x", path, ""))
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from cloudbrush.domain import embedding_picture
 from cloudbrush.domain.errors import ModelFileError
 from cloudbrush.engine.events import ModelFile
 from cloudbrush.engine.models import weights
-from cloudbrush.engine.networks import embedding_image, files, hashes
+from cloudbrush.engine.networks import files, hashes
 
 MAX_VECTORS = 75  # what a chunk of tokens holds; an embedding is never split
 _PAIR = ("clip_l", "clip_g")  # SDXL's text encoders, in the order of the checkpoint
@@ -55,9 +56,11 @@ def read_embedding(file: ModelFile) -> Embedding:
 
     A picture may give it another name than its file has.
     """
-    if embedding_image.is_picture(file.path):
-        content = embedding_image.read(file.path)
-        name, found = content.name or file.name, {"emb_params": content.vectors}
+    with weights.readable(file.path), file.path.open("rb") as opened:
+        start = opened.read(12)
+    if embedding_picture.is_picture(start):
+        content = embedding_picture.read(file.path)
+        name, found = content.name or file.name, {"emb_params": _numbers(content.vectors)}
     else:
         header = weights.header_of(file.path)
         if not _is_embedding(header.tensors):
@@ -66,6 +69,14 @@ def read_embedding(file: ModelFile) -> Embedding:
         name, found = file.name, files.tensors(file.path, header.tensors)
     digest = file.sha256 or hashes.sha256_from(file.path)
     return embedding_of(name, found, digest[: hashes.SHORT])
+
+
+def _numbers(vectors: object) -> Tensor:
+    """Lists of numbers as float32; raises `ModelFileError` for anything else."""
+    try:
+        return torch.tensor(vectors, dtype=torch.float32)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise ModelFileError("the picture's data are no embedding: lists of numbers were expected") from error
 
 
 def embedding_of(name: str, tensors: Mapping[str, Tensor], shorthash: str) -> Embedding:

@@ -16,31 +16,28 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import torch
-from PIL import Image, UnidentifiedImageError
-from torch import Tensor
+from PIL import Image, ImageChops, UnidentifiedImageError
 
 from cloudbrush.domain.errors import ModelFileError
-from cloudbrush.engine.models.weights import readable
 
+SUFFIXES = (".png", ".webp", ".avif")
 TEXT_CHUNK = "sd-ti-embedding"
 MAX_PIXELS = 2**24
 MAX_JSON = 2**25  # bytes; 75 vectors of 2048 numbers of 20 digits take 3 MB
+MAX_NAME = 100  # characters
 _FORMATS = ("PNG", "WEBP", "AVIF")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class PictureContent:
-    """What a picture carries: (n, width) float32 vectors, and a name of its own if it has one."""
+    """What a picture carries: vectors, as lists of numbers, and a name of its own if it has one."""
 
-    vectors: Tensor
+    vectors: Any  # as the JSON has them: unchecked
     name: str | None
 
 
-def is_picture(path: Path) -> bool:
-    """Whether the file begins as a PNG, WebP or AVIF picture does."""
-    with readable(path), path.open("rb") as file:
-        start = file.read(12)
+def is_picture(start: bytes) -> bool:
+    """Whether a file that starts so is a PNG, WebP or AVIF picture; twelve bytes are enough."""
     return start[:4] == b"\x89PNG" or (start[:4], start[8:12]) == (b"RIFF", b"WEBP") or start[4:8] == b"ftyp"
 
 
@@ -69,28 +66,32 @@ def _content(content: Any) -> PictureContent:
     if isinstance(numbers, dict):
         numbers = numbers.get("TORCHTENSOR")
     name = content.get("name")
-    return PictureContent(
-        torch.tensor(numbers, dtype=torch.float32), name if isinstance(name, str) and name else None
-    )
+    sayable = isinstance(name, str) and name.isprintable() and 1 <= len(name) <= MAX_NAME
+    return PictureContent(numbers, name if sayable else None)
 
 
 def _drawn(image: Image.Image) -> bytes:
     """The bytes drawn into the bars; the picture is parted from each by a black column."""
-    raw = torch.frombuffer(bytearray(image.convert("RGB").tobytes()), dtype=torch.uint8)
-    pixels = raw.reshape(image.height, image.width, 3)
-    lit = (pixels > 0).all(2)
-    rows, columns = (lit.any(axis).nonzero().flatten() for axis in (1, 0))
-    if not len(rows):
+    image = image.convert("RGB")
+    red, green, blue = image.split()
+    lit = ImageChops.darker(ImageChops.darker(red, green), blue).getbbox()  # where no channel is dark
+    if lit is None:
         raise ValueError("all black")
-    nibbles = pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] & 0x0F
-    black = (nibbles == 0).all(2).all(0).nonzero().flatten()
+    inner = image.crop(lit).point(lambda value: value & 0x0F)
+    red, green, blue = inner.split()
+    columns = ImageChops.lighter(ImageChops.lighter(red, green), blue).transpose(Image.Transpose.TRANSPOSE)
+    numbers, height = columns.tobytes(), inner.height
+    black = [
+        column for column in range(inner.width) if not any(numbers[column * height : (column + 1) * height])
+    ]
     if len(black) < 2:
         raise ValueError("no bars")
-    low, high = nibbles[:, : black[0]].flatten(), nibbles[:, black[-1] + 1 :].flatten()
-    if len(low) != len(high) or not len(low):
+    low = inner.crop((0, 0, black[0], height)).tobytes()
+    high = inner.crop((black[-1] + 1, 0, inner.width, height)).tobytes()
+    if len(low) != len(high) or not low:
         raise ValueError("the bars differ in size")
-    mask = torch.tensor(list(islice(_stream(), len(low))), dtype=torch.uint8)
-    return bytes((((high ^ mask) << 4) | (low ^ mask)).tolist())
+    halves = zip(low, high, islice(_stream(), len(low)), strict=True)
+    return bytes((more ^ mask) << 4 | (less ^ mask) for less, more, mask in halves)
 
 
 def _stream() -> Iterator[int]:
