@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError, EventStreamError
 
 from cloudbrush.testing.sagemaker import Fault
-from tests.testing.sagemaker.cloud import Cloud, until
+from tests.testing.sagemaker.cloud import PATIENCE, Cloud, until
 
 
 def stream(cloud: Cloud, asked: dict[str, Any], **options: Any) -> Iterator[bytes]:
@@ -69,8 +69,9 @@ def test_a_container_has_60_seconds(cloud: Cloud, operation: str) -> None:
     cloud.controls.advance(59)
     assert caller.is_alive()
     cloud.controls.advance(1)
-    caller.join()
+    caller.join(PATIENCE)
     door.open()
+    assert not caller.is_alive()
     assert caught[0].response["Error"]["Code"] == "ModelError"
     assert "timed out while waiting for a response" in caught[0].response["Error"]["Message"]
 
