@@ -162,7 +162,7 @@ def test_two_stacks_live_beside_each_other() -> None:
     assert Settings().aws_bucket != first
 
 
-def test_status_finds_everything_as_it_was_made() -> None:
+def test_status_finds_everything_as_it_was_made(account: Account) -> None:
     up()
     said = run("status")
     assert "The stack cloudbrush in eu-central-1 is CREATE_COMPLETE." in said.text
@@ -171,6 +171,8 @@ def test_status_finds_everything_as_it_was_made() -> None:
     assert bad == {"CLOUDBRUSH_AWS_IMAGE_URI"}
     assert "cloudbrush aws push" in lines["CLOUDBRUSH_AWS_IMAGE_URI"]
     assert "No endpoint runs." in said.text
+    policies = [policy["Arn"] for policy in account.call("iam", "list_policies", Scope="Local")["Policies"]]
+    assert [f"A control plane needs this policy: {arn}" in said.text for arn in policies] == [True]
 
 
 def test_status_tells_of_settings_that_are_another_stacks() -> None:

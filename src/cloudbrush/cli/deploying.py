@@ -29,6 +29,11 @@ OUTPUTS = {
     "CLOUDBRUSH_AWS_QUEUE_URL": "QueueUrl",
 }
 
+# What whoever runs a control plane needs, by the stack's output.
+CONTROL_PLANE = {
+    "ControlPlanePolicyArn": "A control plane needs this policy:",
+    "ControlPlaneRoleArn": "or may take this role:",
+}
 STACK_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")  # it names the image repository too
 
 
@@ -105,6 +110,9 @@ def status(place: Place) -> None:
         for finding in checks.findings(place.settings):
             table.add_row(finding.setting, escape(finding.value or ""), escape(_said(finding, state)))
         wide_console.print(table)
+        for output, what in CONTROL_PLANE.items():
+            if output in state.outputs:
+                wide_console.print(f"{what} {state.output(output)}")
         _tell_running(_running(place, state))
 
 
