@@ -94,6 +94,10 @@ def test_the_command_uses_this_template() -> None:
     assert stack.template() == FILE.read_text(encoding="utf-8")
 
 
+def test_it_is_small_enough_to_be_sent_along() -> None:
+    assert FILE.stat().st_size <= 51_200  # bytes of a TemplateBody, CloudFormation quotas
+
+
 def test_its_parameters_are_found_without_reading_yaml(template: dict[str, Any]) -> None:
     assert stack.declared(FILE.read_text(encoding="utf-8")) == set(template["Parameters"])
 

@@ -51,6 +51,30 @@ def test_a_change_is_shown_before_it_is_asked_for_and_nothing_happens_without_a_
     assert not Path(".env").exists()
 
 
+def test_an_up_that_was_killed_while_it_asked_is_taken_up_again(account: Account) -> None:
+    assert stack_module.Stack(account, "cloudbrush").plan({}) is not None
+    assert "is REVIEW_IN_PROGRESS" in run("status", "--region", REGION).text
+    up()
+    (stack,) = account.call("cloudformation", "describe_stacks")["Stacks"]
+    assert stack["StackStatus"] == "CREATE_COMPLETE"
+
+
+def test_a_stack_that_is_being_changed_is_left_alone(account: Account, held: Path) -> None:
+    stack = stack_module.Stack(account, "cloudbrush")
+    plan = stack.plan({})
+    assert plan is not None
+    (held / "Bucket").touch()
+    events = stack.apply(plan)
+    try:
+        assert next(events).status == "CREATE_IN_PROGRESS"
+        said = run("up", "--yes", "--region", REGION)
+        assert said.status == 1
+        assert "is being changed at this moment" in said.text
+    finally:
+        (held / "Bucket").unlink()
+    assert [event.status for event in events][-1] == "CREATE_COMPLETE"
+
+
 def test_every_event_is_shown_with_its_end(account: Account) -> None:
     said = up()
     for resource in ("Bucket", "SuccessTopic", "ErrorTopic", "Queue", "WorkerRole", "ControlPlaneRole"):
