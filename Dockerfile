@@ -15,7 +15,10 @@ ENV PATH=/opt/cloudbrush/bin:$PATH \
 
 # What it stands on, in a layer of its own: gigabytes that are not built or sent again when only our code changes.
 COPY constraints.txt pyproject.toml ./
-RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; print(*project['dependencies'], *project['optional-dependencies']['worker'], sep='\n')" > requirements.txt
+RUN python -c "import tomllib; \
+    project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+    extras = project['optional-dependencies']; \
+    print(*project['dependencies'], *extras['worker'], *extras['aws'], sep='\n')" > requirements.txt
 RUN pip install --no-cache-dir --constraint constraints.txt --requirement requirements.txt
 
 # Our code, compiled now: it starts sooner, and the file system may be read-only then.
