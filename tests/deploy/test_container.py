@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +92,8 @@ def checkpoint() -> AssetRef:
     return AssetRef(kind=AssetKind.CHECKPOINT, name="pocket", sha256=sha256, size=size, key=key)
 
 
-def invocation(*, steps: int = 2, asset: AssetRef | None = None) -> Invocation:
-    painting = builders.generation(width=64, height=64, steps=steps, sampler="Euler")
+def invocation(*, steps: int = 2, side: int = 64, asset: AssetRef | None = None) -> Invocation:
+    painting = builders.generation(width=side, height=side, steps=steps, sampler="Euler")
     assets = (asset or checkpoint(),)
     return Invocation(job_id=builders.new_id(), epoch=1, generation=painting, assets=assets)
 
@@ -215,12 +216,12 @@ def test_told_to_stop_it_finishes_what_it_paints_takes_no_more_and_ends_with_0(
 def test_what_would_take_too_long_is_given_up_in_time(tmp_path: Path, far: dict[str, str]) -> None:
     for container in running(tmp_path, far):
         with ThreadPoolExecutor(1) as pool:
-            painting = pool.submit(invoke, container, invocation(steps=150).model_dump_json())
+            painting = pool.submit(invoke, container, invocation(steps=150, side=512).model_dump_json())
             until_it_fetched_the_model(container, painting)
             os.kill(container.process.pid, signal.SIGTERM)
             assert container.process.wait(LIMIT) == 0
-            with pytest.raises(httpx.HTTPError):
-                painting.result()
+            with suppress(httpx.HTTPError):  # or it hung up, which says as much: it may run again elsewhere
+                assert painting.result().status_code >= 500
 
 
 def test_told_to_stop_before_it_listens_it_ends_with_0_too(tmp_path: Path, far: dict[str, str]) -> None:
