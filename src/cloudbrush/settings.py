@@ -34,6 +34,11 @@ class Settings(BaseSettings):
     aws_image_uri: str | None = Field(default=None, description="the image that workers in the cloud run")
 
     @property
+    def uses_aws(self) -> bool:
+        """Whether something in an AWS account is named; a region alone may be meant for later."""
+        return any((self.aws_bucket, self.aws_worker_role_arn, self.aws_queue_url, self.aws_image_uri))
+
+    @property
     def hosts(self) -> tuple[str, ...]:
         """The names requests may use for this machine."""
         return ("127.0.0.1", "localhost", self.host, *self.host_names)

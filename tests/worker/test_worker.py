@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from cloudbrush.engine import Broke, Done, ImageReady, Models, StepTaken
 from cloudbrush.stores.blobs import Blobs
 from cloudbrush.worker import runner as runner_module
 from cloudbrush.worker.app import create_app
+from cloudbrush.worker.limit import LIMIT
 from cloudbrush.worker.model_cache import ModelCache
 from cloudbrush.worker.runner import Runner
 from tests import builders
@@ -40,6 +41,8 @@ class FakeEngine:
         self.given = models
         threading.Thread(target=lambda: [on_event(event) for event in self.events]).start()
         return "handle"
+
+    serves = True
 
     def cancel(self, handle: str) -> None:
         self.cancelled.set()
@@ -134,6 +137,33 @@ async def test_closing_the_stream_cancels_the_run(run_with: RunWith, invocation:
 async def test_ping_answers_200(run_with: RunWith) -> None:
     async with _http(run_with(FakeEngine())) as http:
         assert (await http.get("/ping")).status_code == 200
+
+
+async def test_ping_is_unhealthy_when_only_a_new_process_would_help(run_with: RunWith) -> None:
+    engine = FakeEngine()
+    engine.serves = False
+    async with _http(run_with(engine)) as http:
+        assert (await http.get("/ping")).status_code == 503
+
+
+@pytest.mark.parametrize("announced", [True, False])
+@pytest.mark.parametrize(("too_much", "status"), [(0, 200), (1, 413)])
+async def test_a_body_may_be_so_large_and_no_larger(
+    run_with: RunWith, invocation: Invocation, announced: bool, too_much: int, status: int
+) -> None:
+    text = invocation.model_dump_json().encode()
+    body = text + b" " * (LIMIT + too_much - len(text))
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for start in range(0, len(body), 2**20):
+            yield body[start : start + 2**20]
+
+    async with _http(run_with(FakeEngine(READY, Done({})))) as http:
+        content = body if announced else pieces()
+        answer = await http.post("/invocations", content=content, headers=JSON)
+    assert answer.status_code == status
+    if too_much:
+        assert set(answer.json()) == {"code", "detail", "field", "hint"}
 
 
 async def test_one_answer_is_the_final_event(run_with: RunWith, invocation: Invocation) -> None:

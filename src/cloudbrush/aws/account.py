@@ -72,7 +72,12 @@ class Account:
     @property
     def has_sagemaker(self) -> bool:
         """Whether SageMaker is known to exist in the region."""
-        partition = self._session.get_partition_for_region(self.region)
+        from botocore.exceptions import UnknownRegionError
+
+        try:
+            partition = self._session.get_partition_for_region(self.region)
+        except UnknownRegionError:
+            return False
         return self.region in self._session.get_available_regions("sagemaker", partition_name=partition)
 
     def call(self, service: str, operation: str, **arguments: Any) -> dict[str, Any]:
@@ -100,14 +105,16 @@ class Account:
 
     def _client(self, service: str) -> Any:
         from botocore.config import Config
-        from botocore.exceptions import BotoCoreError
+        from botocore.exceptions import BotoCoreError, InvalidRegionError
 
         if service not in self._clients:
             settings = Config(connect_timeout=10, read_timeout=60, retries={"mode": "standard"})
             try:
                 self._clients[service] = self._session.client(service, config=settings)
-            except (BotoCoreError, ValueError) as error:
-                raise InvalidInput(str(error), field="region", hint=f"Is {self.region} a region?") from error
+            except InvalidRegionError as error:
+                raise InvalidInput(f"{self.region!r} is no AWS region", field="region") from error
+            except (BotoCoreError, ValueError) as error:  # credentials, or an address that is none
+                raise _unreachable(error) from error
         return self._clients[service]
 
 

@@ -8,6 +8,7 @@ from cloudbrush.aws.account import Account, AwsRefused
 from cloudbrush.domain.errors import Conflict
 
 GONE = frozenset({"NoSuchBucket", "404"})
+AT_ONCE = 1000  # objects; DeleteObjects takes no more
 
 
 def content(account: Account, bucket: str) -> tuple[int, int]:
@@ -26,10 +27,8 @@ def content(account: Account, bucket: str) -> tuple[int, int]:
 
 def empty(account: Account, bucket: str) -> None:
     """Delete every object, every version and every unfinished upload. Raises `Conflict` if some stay."""
-    for page in account.pages("s3", "list_object_versions", Bucket=bucket):
-        entries = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
-        if entries:
-            _delete(account, bucket, entries)
+    while entries := _some(account, bucket):
+        _delete(account, bucket, entries)
     for page in account.pages("s3", "list_multipart_uploads", Bucket=bucket):
         for upload in page.get("Uploads", []):
             account.call(
@@ -40,8 +39,13 @@ def empty(account: Account, bucket: str) -> None:
             )
 
 
+def _some(account: Account, bucket: str) -> list[dict[str, Any]]:
+    """As many of the versions that are there as one call deletes."""
+    page = account.call("s3", "list_object_versions", Bucket=bucket, MaxKeys=AT_ONCE)
+    return [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+
+
 def _delete(account: Account, bucket: str, entries: list[dict[str, Any]]) -> None:
-    """Delete what one page listed; a page holds at most the thousand that one call takes."""
     objects = [{"Key": entry["Key"], "VersionId": entry["VersionId"]} for entry in entries]
     answer = account.call("s3", "delete_objects", Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
     for error in answer.get("Errors", ()):

@@ -11,6 +11,8 @@ from cloudbrush.domain.errors import CloudbrushError, InvalidInput
 from cloudbrush.settings import Settings
 
 BRING_UP = "Run `cloudbrush aws up`; it writes the setting into .env."
+WITHOUT = "To work without the cloud, take the CLOUDBRUSH_AWS_ settings away."
+IMAGE_URI = "CLOUDBRUSH_AWS_IMAGE_URI"
 
 
 @dataclass(frozen=True)
@@ -23,14 +25,21 @@ class Finding:
 
 
 def require(settings: Settings) -> None:
-    """Raise the first problem: what is missing, and which permission it needs. It takes four small calls."""
+    """For a control plane that starts: raise the first problem with what it cannot do without.
+
+    The image is not among that: it is needed to deploy only. Nothing is asked where no AWS setting but the
+    region is given. Raises `InvalidInput`, `Denied` with the permission, `Unavailable`.
+    """
+    if not settings.uses_aws:
+        return
     for finding in findings(settings):
-        if finding.problem:
-            raise finding.problem
+        if (problem := finding.problem) and finding.setting != IMAGE_URI:
+            problem.hint = f"{problem.hint or ''} {WITHOUT}".strip()
+            raise problem
 
 
 def findings(settings: Settings) -> Iterator[Finding]:
-    """What is found about region, credentials, bucket, role, queue and image, one after the other."""
+    """What is found about region, bucket, role, topics, queue and image, one after the other."""
     try:
         account = Account(settings.aws_region)
         _region(account)
@@ -41,8 +50,10 @@ def findings(settings: Settings) -> Iterator[Finding]:
     questions: tuple[tuple[str, str | None, Callable[[Account, str], None]], ...] = (
         ("CLOUDBRUSH_AWS_BUCKET", settings.aws_bucket, _bucket),
         ("CLOUDBRUSH_AWS_WORKER_ROLE_ARN", settings.aws_worker_role_arn, _role),
+        ("CLOUDBRUSH_AWS_SUCCESS_TOPIC_ARN", settings.aws_success_topic_arn, _topic),
+        ("CLOUDBRUSH_AWS_ERROR_TOPIC_ARN", settings.aws_error_topic_arn, _topic),
         ("CLOUDBRUSH_AWS_QUEUE_URL", settings.aws_queue_url, _queue),
-        ("CLOUDBRUSH_AWS_IMAGE_URI", settings.aws_image_uri, _image),
+        (IMAGE_URI, settings.aws_image_uri, _image),
     )
     for setting, value, question in questions:
         yield Finding(setting, value, _problem(account, setting, value, question))
@@ -104,11 +115,22 @@ def _role(account: Account, arn: str) -> None:
         if error.reason == "NoSuchEntity":
             raise InvalidInput(f"there is no role {name}", hint=BRING_UP) from error
         raise
+    if role["Arn"] != arn:
+        raise InvalidInput(f"the role {name} of this account is {role['Arn']}, not {arn}", hint=BRING_UP)
     if "sagemaker.amazonaws.com" not in str(role["AssumeRolePolicyDocument"]):
         raise InvalidInput(
             f"SageMaker may not assume the role {name}",
             hint="Its trust policy needs the principal sagemaker.amazonaws.com with sts:AssumeRole.",
         )
+
+
+def _topic(account: Account, arn: str) -> None:
+    """Only workers use topics, so the control plane has no permission to look at one."""
+    parts = arn.split(":")
+    if len(parts) != 6 or parts[2] != "sns":
+        raise InvalidInput(f"{arn!r} is no topic's ARN", hint=BRING_UP)
+    if parts[3] != account.region:
+        raise InvalidInput(f"the topic {arn} is in {parts[3]}, not in {account.region}", hint=BRING_UP)
 
 
 def _queue(account: Account, url: str) -> None:

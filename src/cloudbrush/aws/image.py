@@ -15,9 +15,12 @@ from cloudbrush.aws.account import Account, AwsRefused
 from cloudbrush.domain.errors import CloudbrushError, InvalidInput, Unavailable
 
 PLATFORM = "linux/amd64"  # all of SageMaker's GPU instances
-# What the Dockerfile copies; folders with everything in them.
-CONTENT = ("Dockerfile", ".dockerignore", "pyproject.toml", "constraints.txt", "README.md", "LICENSE")
-FOLDERS = ("deploy/aws", "src/cloudbrush")
+# The InferenceAmiVersion its machines need: NVIDIA's driver 580, for the CUDA 13 that torch brings. Without
+# it g4dn and g5 have driver 470, on which the container does not start ("GPU drivers", SageMaker AI guide).
+HOST = "al2023-ami-sagemaker-inference-gpu-4-1"
+# What makes the image what it is: what the Dockerfile copies, and itself.
+CONTENT = ("Dockerfile", ".dockerignore", "pyproject.toml", "constraints.txt")
+FOLDER = "src/cloudbrush"
 NO_DOCKER = (
     "Install it from https://docs.docker.com/get-docker/ and start it, or run this command where it is: "
     "an EC2 instance or AWS CloudShell with this source tree will do."
@@ -33,7 +36,7 @@ def tag(source: Path) -> str:
             hint="Run this where Cloudbrush's Dockerfile is, or say where that is with --source.",
         )
     digest = hashlib.sha256()
-    for file in _files(source):
+    for file in files(source):
         data = file.read_bytes()
         digest.update(f"{file.relative_to(source).as_posix()}\0{len(data)}\0".encode())
         digest.update(data)
@@ -94,11 +97,10 @@ def _docker(*words: str, stdin: str | None = None, **environment: str) -> None:
         )
 
 
-def _files(source: Path) -> Iterator[Path]:
-    """What goes into the image, in one order everywhere."""
+def files(source: Path) -> Iterator[Path]:
+    """What makes the image what it is, in one order everywhere."""
     yield from (source / name for name in CONTENT)
-    for folder in FOLDERS:
-        for file in sorted((source / folder).rglob("*")):
-            inside = file.relative_to(source / folder).parts
-            if file.is_file() and "__pycache__" not in inside and inside[0] != "builtin":
-                yield file
+    for file in sorted((source / FOLDER).rglob("*")):
+        inside = file.relative_to(source / FOLDER).parts
+        if file.is_file() and "__pycache__" not in inside and inside[0] != "builtin":
+            yield file

@@ -88,14 +88,22 @@ class State:
     parameters: Mapping[str, str] = field(default_factory=dict)
     outputs: Mapping[str, str] = field(default_factory=dict)
 
+    def output(self, name: str) -> str:
+        """What the stack gives under that name. Raises `Conflict` while it does not."""
+        if name not in self.outputs:
+            raise Conflict(
+                f"the stack is {self.status} and gives no {name}",
+                hint="`cloudbrush aws up` brings it to its end, or says why not.",
+            )
+        return self.outputs[name]
+
 
 class Stack:
     """One stack of one account, by name."""
 
-    def __init__(self, account: Account, name: str, *, pause: float = PAUSE) -> None:
+    def __init__(self, account: Account, name: str) -> None:
         self.name = name
         self._account = account
-        self._pause = pause
 
     def state(self) -> State | None:
         """The stack as it is now; None when there is none."""
@@ -112,7 +120,7 @@ class Stack:
             self._check_changeable(now)
         body = template()
         known = {} if creates or now is None else now.parameters
-        kept = {name: value for name, value in known.items() if name in declared(body)}
+        kept = (known.keys() & declared(body)) - parameters.keys()
         made = self._account.call(
             *("cloudformation", "create_change_set"),
             StackName=self.name,
@@ -120,8 +128,8 @@ class Stack:
             ChangeSetType="CREATE" if creates else "UPDATE",
             TemplateBody=body,
             Parameters=[
-                {"ParameterKey": name, "ParameterValue": value}
-                for name, value in {**kept, **parameters}.items()
+                *({"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()),
+                *({"ParameterKey": name, "UsePreviousValue": True} for name in sorted(kept)),
             ],
             Capabilities=["CAPABILITY_IAM"],
             Tags=TAGS,
@@ -179,7 +187,7 @@ class Stack:
                 if any(words in reason for words in NOTHING_TO_CHANGE):
                     return None
                 raise Conflict(f"CloudFormation cannot make this change: {reason}")
-            time.sleep(self._pause)
+            time.sleep(PAUSE)
         raise Conflict("CloudFormation took too long to compare", hint="Try again.")
 
     def _until(self, stack_id: str, wanted: str, seen: set[str]) -> Iterator[Event]:
@@ -200,7 +208,7 @@ class Stack:
                     if event.status != wanted:
                         raise Conflict(_reasons(self.name, event.status, failures))
                     return
-            time.sleep(self._pause)
+            time.sleep(PAUSE)
         raise Conflict(f"the stack {self.name} did not come to rest", hint="Look at it in the AWS console.")
 
     def _events(self, stack_id: str) -> list[tuple[str, Event]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -164,10 +165,19 @@ def convert_models(
     converting.convert(paths, to, kind)
 
 
+class ContainerCommand(StrEnum):
+    """The word SageMaker starts a container with."""
+
+    SERVE = "serve"
+
+
 @app.command()
 def worker(
+    _word: Annotated[ContainerCommand, typer.Argument(hidden=True)] = ContainerCommand.SERVE,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0 takes any free one.")] = 8080,
+    port: Annotated[
+        int, typer.Option(help="0 takes any free one.", envvar="SAGEMAKER_BIND_TO_PORT", show_envvar=False)
+    ] = 8080,
     blobs_url: Annotated[str | None, typer.Option(help="Blob store of models and images.")] = None,
     exit_with_parent: Annotated[bool, typer.Option(help="End when standard input ends.")] = False,
 ) -> None:

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cloudbrush.aws import bucket, checks, env_file, image, prices, running
-from cloudbrush.aws.account import Account, AwsRefused, Denied
+from cloudbrush.aws.account import Account
 from cloudbrush.aws.stack import Event, Plan, Stack, State
 from cloudbrush.cli.console import console, speaking_errors, wide_console
 from cloudbrush.domain.errors import CloudbrushError, Conflict, InvalidInput, NotFound
@@ -28,7 +28,12 @@ OUTPUTS = {
     "CLOUDBRUSH_AWS_ERROR_TOPIC_ARN": "ErrorTopicArn",
     "CLOUDBRUSH_AWS_QUEUE_URL": "QueueUrl",
 }
-IMAGE_URI = "CLOUDBRUSH_AWS_IMAGE_URI"
+
+# What whoever runs a control plane needs, by the stack's output.
+CONTROL_PLANE = {
+    "ControlPlanePolicyArn": "A control plane needs this policy:",
+    "ControlPlaneRoleArn": "or may take this role:",
+}
 STACK_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")  # it names the image repository too
 
 
@@ -103,10 +108,11 @@ def status(place: Place) -> None:
         for column in ("setting", "value", "finding"):
             table.add_column(column, no_wrap=True)
         for finding in checks.findings(place.settings):
-            problem = finding.problem
-            said = "ok" if problem is None else f"{problem.detail}. {problem.hint or ''}"
-            table.add_row(finding.setting, escape(finding.value or ""), escape(said))
+            table.add_row(finding.setting, escape(finding.value or ""), escape(_said(finding, state)))
         wide_console.print(table)
+        for output, what in CONTROL_PLANE.items():
+            if output in state.outputs:
+                wide_console.print(f"{what} {state.output(output)}")
         _tell_running(_running(place, state))
 
 
@@ -136,8 +142,7 @@ def down(place: Place, *, delete_bucket_content: bool, yes: bool) -> None:
 def push(place: Place, source: Path) -> None:
     """Build and push the image, unless the repository has it, and write its address."""
     with speaking_errors():
-        repository = place.standing().outputs["RepositoryUri"]
-        uri = f"{repository}:{image.tag(source)}"
+        uri = f"{place.standing().output('RepositoryUri')}:{image.tag(source)}"
         if image.is_pushed(place.account, uri):
             console.print(f"{uri} is there already: nothing to build.", soft_wrap=True)
         else:
@@ -145,8 +150,8 @@ def push(place: Place, source: Path) -> None:
             console.print(f"Building {uri} ...", soft_wrap=True)
             image.build(source, uri)
             image.push(place.account, uri)
-        if env_file.update(place.env_file, {IMAGE_URI: uri}):
-            console.print(f"Wrote {IMAGE_URI} to {place.env_file}", soft_wrap=True)
+        if env_file.update(place.env_file, {checks.IMAGE_URI: uri}):
+            console.print(f"Wrote {checks.IMAGE_URI} to {place.env_file}", soft_wrap=True)
 
 
 def _check_budget(parameters: Mapping[str, str], now: State | None) -> None:
@@ -178,34 +183,41 @@ def _ask(question: str, *, yes: bool) -> None:
 
 
 def _tell(events: Iterator[Event]) -> None:
-    for event in events:
-        line = f"  {event.status:<36} {event.resource:<20} {event.reason or ''}".rstrip()
-        console.print(escape(line), style="red" if event.failed else None, soft_wrap=True)
+    try:
+        for event in events:
+            line = f"  {event.status:<36} {event.resource:<20} {event.reason or ''}".rstrip()
+            console.print(escape(line), style="red" if event.failed else None, soft_wrap=True)
+    except KeyboardInterrupt:
+        console.print("CloudFormation goes on without us: `cloudbrush aws status` tells how far it is.")
+        raise
+
+
+def _said(finding: checks.Finding, state: State) -> str:
+    """What was found, in a few words; a setting of another stack is no setting of this one."""
+    problem = finding.problem
+    if problem is not None:
+        return f"{problem.detail}. {problem.hint or ''}".rstrip()
+    given = state.outputs.get(OUTPUTS.get(finding.setting, ""))
+    return "ok" if given in (None, finding.value) else f"is there, but this stack's is {given}"
 
 
 def _write_settings(place: Place, state: State) -> None:
-    found = {setting: state.outputs[output] for setting, output in OUTPUTS.items()}
+    found = {setting: state.output(name) for setting, name in OUTPUTS.items()}
     if env_file.update(place.env_file, {"CLOUDBRUSH_AWS_REGION": place.account.region, **found}):
         console.print(f"Wrote the settings to {place.env_file}", soft_wrap=True)
 
 
 def _forget_settings(place: Place, state: State) -> None:
     """Drop the lines that tell of this stack; those of another one stay."""
-    written = env_file.values(place.env_file)
-    if written.get("CLOUDBRUSH_AWS_BUCKET") == state.outputs.get("Bucket"):
-        env_file.update(place.env_file, dict.fromkeys(("CLOUDBRUSH_AWS_REGION", IMAGE_URI, *OUTPUTS)))
+    name = state.outputs.get("Bucket")
+    if name and env_file.values(place.env_file).get("CLOUDBRUSH_AWS_BUCKET") == name:
+        env_file.update(place.env_file, dict.fromkeys(("CLOUDBRUSH_AWS_REGION", checks.IMAGE_URI, *OUTPUTS)))
 
 
 def _running(place: Place, state: State) -> list[running.Running]:
-    outputs = state.outputs
-    if "WorkerRoleArn" not in outputs:
+    if "WorkerRoleArn" not in state.outputs:
         return []  # the stack never came up
-    try:
-        return running.endpoints(place.account, outputs["NamePrefix"], outputs["WorkerRoleArn"])
-    except Denied:
-        raise
-    except AwsRefused as error:
-        raise Conflict(f"the endpoints cannot be listed: {error.detail}") from error
+    return running.endpoints(place.account, state.output("NamePrefix"), state.output("WorkerRoleArn"))
 
 
 def _check_nothing_runs(found: list[running.Running]) -> None:

@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from filelock import FileLock, Timeout
 from rich.markup import escape
 
+from cloudbrush.aws import checks
 from cloudbrush.cli.console import console, log_to_stderr, speaking_errors
 from cloudbrush.client import Client
 from cloudbrush.domain.endpoint import EndpointState
@@ -38,6 +39,7 @@ def serve(settings: Settings, *, studio: bool) -> None:
     """Host a control plane until stopped, telling what happens."""
     log_to_stderr()
     with speaking_errors():
+        checks.require(settings)
         asyncio.run(_serve(settings, studio=studio))
 
 

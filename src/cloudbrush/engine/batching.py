@@ -132,6 +132,11 @@ class Batcher:
         self._thread = threading.Thread(target=self._run, name="denoise", daemon=True)
         self._thread.start()
 
+    @property
+    def alive(self) -> bool:
+        """Whether images that are started will be sampled."""
+        return self._thread.is_alive()
+
     def start(self, image: Image) -> Future[Tensor]:
         """Sample an image; the result is its final latents, or the error that ended it."""
         with self._changed:

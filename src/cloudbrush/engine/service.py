@@ -66,6 +66,11 @@ class Engine:
         """Call a run off before its next UNet call; it ends with `Broke(Cancelled)` unless it is done."""
         handle.cancelled.set()
 
+    @property
+    def serves(self) -> bool:
+        """Whether it can paint: its denoising thread lives, and its device answers."""
+        return self._studio.batcher.alive and self._placement.answers
+
     def close(self) -> None:
         """Call off all runs and end all threads."""
         with self._lock:

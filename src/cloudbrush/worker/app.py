@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 from cloudbrush.domain.errors import InvalidInput, ModelFileError, NotFound, UnknownModel
 from cloudbrush.domain.invocation import Failed, Finished, Invocation
+from cloudbrush.worker.limit import BodyLimit
 from cloudbrush.worker.runner import Runner
 
 JSON_LINES = "application/jsonl"
@@ -20,10 +21,11 @@ REFUSED = frozenset(kind.code for kind in (InvalidInput, UnknownModel, ModelFile
 def create_app(runner: Runner) -> FastAPI:
     """The worker's HTTP application; it listens only once the engine can serve."""
     app = FastAPI(title="Cloudbrush worker", docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(BodyLimit)
 
     @app.get("/ping")
-    def ping() -> Response:
-        return Response(status_code=200)
+    async def ping() -> Response:
+        return Response(status_code=200 if runner.serves else 503)
 
     @app.post("/invocations")
     async def invocations(invocation: Invocation, request: Request) -> Response:

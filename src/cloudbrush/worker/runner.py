@@ -44,6 +44,11 @@ class Runner:
         self._blobs = blobs
         self._cache = cache
 
+    @property
+    def serves(self) -> bool:
+        """Whether the engine can paint; if not, only a new process helps."""
+        return self._engine.serves
+
     async def run(self, invocation: Invocation) -> AsyncGenerator[WorkerEvent]:
         """What happens during the attempt; the last event is `Finished` or `Failed`, never an exception."""
         try:

@@ -33,6 +33,16 @@ class Placement:
         place = torch.device(name)
         return cls(place, torch.float16 if place.type == "cuda" else torch.float32)
 
+    @property
+    def answers(self) -> bool:
+        """Whether the device still takes work; a kernel that failed badly ends that for the whole process."""
+        if self.device.type == "cuda":
+            try:
+                torch.cuda.current_stream(self.device).query()
+            except RuntimeError:
+                return False
+        return True
+
 
 def _without_cuda() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
