@@ -17,7 +17,7 @@ from cloudbrush.stores.base import AssetSource, Stores
 from cloudbrush.stores.blobs import Blobs
 from cloudbrush.stores.database import Database
 from cloudbrush.stores.sql import SqlAssets, SqlEndpoints, SqlEvents, SqlJobs, SqlQueue, SqlRequests
-from tests import builders, moto_server
+from tests import builders, moto_server, postgres_server
 from tests.builders import START, FakeClock
 from tests.world import World
 
@@ -25,6 +25,15 @@ from tests.world import World
 @pytest.fixture(autouse=True, scope="session")
 def _logging() -> None:
     log_to_stderr()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URL of a PostgreSQL server."""
+    if postgres_server.binaries() is None:
+        pytest.skip(postgres_server.MISSING)
+    with postgres_server.running() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
