@@ -15,7 +15,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Select, text
 
 from cloudbrush.domain.endpoint import Endpoint, EndpointSpec
-from cloudbrush.domain.errors import Unavailable
+from cloudbrush.domain.errors import Conflict, Unavailable
 from cloudbrush.domain.job import EventKind, Job, JobState
 from cloudbrush.stores.base import JobFilter
 from cloudbrush.stores.database import Database
@@ -102,6 +102,20 @@ def test_a_server_that_was_restarted_is_reached_again(on_a_server: Database, pos
         others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
         connection.execute(f"{others} AND backend_type = 'client backend'")
     assert SqlEndpoints(on_a_server).all() == []
+
+
+def test_one_control_plane_works_on_a_server_at_a_time(postgres: str) -> None:
+    url = postgres_server.new_database(postgres)
+    first, second, elsewhere = Database(url), Database(url), Database(postgres_server.new_database(postgres))
+    first.hold()
+    elsewhere.hold()
+    with pytest.raises(Conflict, match="another Cloudbrush"):
+        second.hold()
+    first.close()
+    third = Database(url)
+    third.hold()
+    for opened in (third, elsewhere):
+        opened.close()
 
 
 class TestClaimsOfTwoControlPlanes:

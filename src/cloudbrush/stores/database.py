@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,16 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Table, create_engine, event, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Engine, make_url
-from sqlalchemy.exc import DataError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from cloudbrush.domain.errors import InvalidInput, Unavailable
+from cloudbrush.domain.errors import Conflict, InvalidInput, Unavailable
 
 CONNECTIONS = {"sqlite": 64, "postgresql": 20}  # at most; a PostgreSQL server has 100 for all who use it
 CONNECT_WAIT = 10  # seconds for a server to answer
 LOCK_WAIT = 30.0  # seconds a writer waits for another before giving up
-MIGRATING = 0x436C6F75  # the advisory lock of whoever brings a PostgreSQL database to the newest shape
+MIGRATING, WORKING = 0x436C6F75, 0x64627275  # advisory locks: on a database's shape, on its jobs
 
 
 class Database:
@@ -34,6 +34,7 @@ class Database:
         Raises `Unavailable` when it does not answer or its driver is not installed.
         """
         self.engine = _engine(url)
+        self._holding: Connection | None = None
         if self._is_sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
@@ -58,8 +59,31 @@ class Database:
         with _translated(), self.engine.begin() as connection:
             yield connection
 
+    def hold(self) -> None:
+        """Keep other control planes from working on the same database until `close`. Raises `Conflict`.
+
+        A file is held with its data directory already.
+        """
+        if self._is_sqlite:
+            return
+        with _translated():
+            self._holding = self.engine.connect()
+            held = self._holding.execute(select(func.pg_try_advisory_lock(*_lock(WORKING)))).scalar_one()
+            self._holding.commit()
+        if not held:
+            self.close()
+            raise Conflict(
+                "another Cloudbrush is working on this database",
+                field="CLOUDBRUSH_DATABASE_URL",
+                hint="Use that one, or stop it first.",
+            )
+
     def close(self) -> None:
-        """Let go of the connections."""
+        """Let go of the connections, and with them of what they hold."""
+        if self._holding:
+            with suppress(SQLAlchemyError):  # a server that went away holds nothing
+                self._holding.execute(select(func.pg_advisory_unlock_all()))
+            self._holding.close()
         self.engine.dispose()
 
 
@@ -89,14 +113,23 @@ def _engine(url: str) -> Engine:
         ) from error
 
 
+def _lock(number: int) -> tuple[int, Any]:
+    """An advisory lock of one schema; databases have their own anyway."""
+    return number, func.hashtext(func.current_schema())
+
+
 def _prepare_postgresql(connection: Any, _record: ConnectionPoolEntry) -> None:
-    """A commit is on disk when it returns, also where the server is set up to be faster than that."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"SET lock_timeout = {int(LOCK_WAIT * 1000)}")
-        cursor.execute(
-            "SELECT set_config('synchronous_commit', 'on', false)"
-            " WHERE current_setting('synchronous_commit') = 'off'"
-        )
+    for statement in (
+        f"SET lock_timeout = {int(LOCK_WAIT * 1000)}",
+        # What a machine held that went away without a word is free again after a minute.
+        "SET tcp_keepalives_idle = 30",
+        "SET tcp_keepalives_interval = 10",
+        "SET tcp_keepalives_count = 3",
+        # A commit is on disk when it returns, also where the server is set up to be faster than that.
+        "SELECT set_config('synchronous_commit', 'on', false)"
+        " WHERE current_setting('synchronous_commit') = 'off'",
+    ):
+        connection.execute(statement)
     connection.commit()
 
 
@@ -136,7 +169,7 @@ def _migrate(engine: Engine) -> None:
     head = ScriptDirectory.from_config(config).get_current_head()
     with _translated(), engine.begin() as connection:
         if engine.dialect.name == "postgresql":  # others may be starting too
-            connection.execute(select(func.pg_advisory_xact_lock(MIGRATING)))
+            connection.execute(select(func.pg_advisory_xact_lock(*_lock(MIGRATING))))
         if not _is_at(connection, head):
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
