@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cloudbrush.cli import aws
+from cloudbrush.cli import aws, models
 
 app = typer.Typer(
     name="cloudbrush",
@@ -20,6 +20,7 @@ jobs = typer.Typer(help="Look at jobs, follow them, call them off, forget them."
 endpoints = typer.Typer(help="Look at endpoints, bring them up, take them down.", no_args_is_help=True)
 app.add_typer(jobs, name="jobs")
 app.add_typer(endpoints, name="endpoints")
+app.add_typer(models.app, name="models")
 app.add_typer(aws.app, name="aws")
 
 DataDir = Annotated[
@@ -133,14 +134,6 @@ def img2img(
     painting.img2img(
         asked, others or [], image=image, mask=mask, output=output, endpoint=endpoint, data_dir=data_dir
     )
-
-
-@app.command()
-def models(data_dir: DataDir = None) -> None:
-    """List the model files in the catalogue."""
-    from cloudbrush.cli import listing
-
-    listing.models(data_dir)
 
 
 @app.command()

@@ -1,17 +1,19 @@
-"""The catalogue: which model files there are, read off the model folders."""
+"""The catalogue: which models there are, read off the model folders and the cloud."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
 
 from cloudbrush.control.plane import ControlPlane
 from cloudbrush.domain import model_file
-from cloudbrush.domain.asset import AssetKind, ModelAsset
-from cloudbrush.domain.errors import ModelFileError
+from cloudbrush.domain.asset import AssetKind, ModelAsset, plain_name
+from cloudbrush.domain.errors import InvalidInput, ModelFileError, NotFound, Unavailable
 from cloudbrush.domain.generation import MAX_SIDE, MIN_SIDE, SIDE_STEP
+from cloudbrush.domain.model_folder import read_folder
 from cloudbrush.stores.base import AssetSource
 from cloudbrush.stores.digest import files_of, sha256_of, version_of
 
@@ -35,32 +37,111 @@ def find(plane: ControlPlane, kind: AssetKind | None = None) -> list[ModelAsset]
 
 
 def refresh(plane: ControlPlane) -> None:
-    """Bring the catalogue up to date with the folders; a file is read and hashed only when it changed.
+    """Bring the catalogue up to date with the folders and the cloud; a file is read only when it changed.
 
-    What cannot be used is left out, and the log says why.
+    What cannot be used is left out, and the log says why. A model in a folder hides its namesake in the
+    cloud.
     """
     with plane.cataloguing:
-        known = {(source.asset.kind, source.asset.name): source for source in plane.stores.assets.all()}
+        known = {_place(source.asset): source for source in plane.stores.assets.all()}
+        cloud = _in_cloud(plane, known.values())
         found = {(kind, _name(path)): (kind, path) for kind, path in _files(plane.models_dirs)}
+        old = dict(known)
         for place, (kind, path) in found.items():
             try:
-                source = _current(kind, path, known.get(place))
-                if source is not known.pop(place, None):
-                    plane.stores.assets.put(source)
-                    log.info("model found", kind=kind.value, name=source.asset.name)
-                plane.stores.blobs.adopt(source.asset.key, path)
+                source = _current(kind, path, known.get(place), cloud)
+                _keep(plane, source, old.pop(place, None))
+                if not plane.cloud_models:
+                    plane.stores.blobs.adopt(source.asset.key, path)
             except (ModelFileError, OSError, UnicodeError) as error:
                 log.warning("model left out", file=ascii(path.name), reason=str(error))
-        for kind, name in known:  # gone, or of no use any more
+        for asset in cloud.values():
+            if _place(asset) not in found:
+                _keep(plane, AssetSource(asset, None), old.pop(_place(asset), None))
+        for kind, name in old:  # gone, or of no use any more
             plane.stores.assets.delete(kind, name)
 
 
-def _current(kind: AssetKind, path: Path, known: AssetSource | None) -> AssetSource:
+def lend(plane: ControlPlane, needed: Iterable[ModelAsset]) -> None:
+    """See that workers find these models: what a bucket lacks is put there; a directory has them by link.
+
+    Raises `ModelFileError` for a file that changed or is gone, `Unavailable`.
+    """
+    missing = {_place(asset) for asset in needed if plane.cloud_models and not asset.in_cloud}
+    for source in plane.stores.assets.all() if missing else ():
+        if plane.cloud_models and source.path and _place(source.asset) in missing:
+            if not source.path.exists() or version_of(source.path) != source.modified:
+                raise ModelFileError(
+                    f"the file of {source.asset.kind} {source.asset.name!r} changed or is gone",
+                    field=source.asset.kind.value,
+                    hint="Refresh the model list and submit the job again.",
+                )
+            log.info("model goes into the cloud", kind=source.asset.kind.value, name=source.asset.name)
+            plane.cloud_models.add(source.asset, source.path, rename=False)
+            there = source.asset.model_copy(update={"in_cloud": True})
+            plane.stores.assets.put(replace(source, asset=there))
+
+
+def locate(wanted: str, kind: AssetKind | None, models_dirs: tuple[Path, ...]) -> tuple[AssetKind, Path]:
+    """The model that a path, or a name in the model folders, means; its header is checked, not hashed.
+
+    Raises `NotFound`, `ModelFileError`, and `InvalidInput` when several go by the name.
+    """
+    path = Path(wanted)
+    if path.is_file() or (path / DIFFUSERS_INDEX).is_file():
+        kind = kind or _info(None, path).kind
+        _info(kind, path)
+        return kind, path
+    name = plain_name(wanted)
+    found = dict.fromkeys(
+        (of, path) for of, path in _files(models_dirs) if _name(path) == name and kind in (None, of)
+    )
+    if len({of for of, _path in found}) > 1:
+        raise InvalidInput(
+            f"{name!r} is the name of several models",
+            field="kind",
+            hint=f"Give --kind: {', '.join(sorted(of.value for of, _path in found))}.",
+        )
+    if not found:
+        raise NotFound(
+            f"there is no file and no model called {wanted!r}",
+            hint="`cloudbrush models` lists what is in the models folder.",
+        )
+    of, path = list(found)[-1]  # as in the catalogue, the last folder wins
+    _info(of, path)
+    return of, path
+
+
+def _in_cloud(plane: ControlPlane, known: Iterable[AssetSource]) -> dict[str, ModelAsset]:
+    """The models in the cloud by sha256; what is known of them while it cannot be asked."""
+    if not plane.cloud_models:
+        return {}
+    try:
+        found = plane.cloud_models.all()
+    except Unavailable as error:
+        log.warning("the list of models in the cloud may be old", reason=error.detail, hint=error.hint)
+        found = [source.asset for source in known if source.asset.in_cloud]
+    return {asset.sha256: asset for asset in found}
+
+
+def _current(
+    kind: AssetKind, path: Path, known: AssetSource | None, cloud: Mapping[str, ModelAsset]
+) -> AssetSource:
     """What is known of the file, read again if it changed since."""
     modified = version_of(path)
-    if known and (known.path, known.modified) == (path, modified):
-        return known
-    return AssetSource(_read(kind, path), path, modified)
+    unchanged = known and (known.path, known.modified) == (path, modified)
+    asset = known.asset if known and unchanged else read(kind, path)
+    return AssetSource(asset.model_copy(update={"in_cloud": asset.sha256 in cloud}), path, modified)
+
+
+def _keep(plane: ControlPlane, source: AssetSource, known: AssetSource | None) -> None:
+    if source != known:
+        plane.stores.assets.put(source)
+        log.info("model found", kind=source.asset.kind.value, name=source.asset.name)
+
+
+def _place(asset: ModelAsset) -> tuple[AssetKind, str]:
+    return asset.kind, asset.name
 
 
 def _files(models_dirs: tuple[Path, ...]) -> Iterator[tuple[AssetKind, Path]]:
@@ -84,7 +165,8 @@ def _name(path: Path) -> str:
     return path.name if path.is_dir() else path.stem
 
 
-def _read(kind: AssetKind, path: Path) -> ModelAsset:
+def read(kind: AssetKind, path: Path) -> ModelAsset:
+    """What a file or folder is, checked and hashed. Raises `ModelFileError`."""
     info = _info(kind, path)
     return ModelAsset(
         kind=kind,
@@ -97,13 +179,15 @@ def _read(kind: AssetKind, path: Path) -> ModelAsset:
     )
 
 
-def _info(kind: AssetKind, path: Path) -> model_file.ModelInfo:
+def _info(kind: AssetKind | None, path: Path) -> model_file.ModelInfo:
+    """What the file is; None of a kind wanted takes any."""
     if path.is_dir():
-        return model_file.ModelInfo(AssetKind.CHECKPOINT, "sd1")  # its index is checked when it is loaded
-    with path.open("rb") as file:
-        info = model_file.read_info(file)
-    if AssetKind.CHECKPOINT in (kind, info.kind) and kind is not info.kind:
-        raise ModelFileError(f"it is a {info.kind} in the folder of each {kind}")
+        info = read_folder(path)
+    else:
+        with path.open("rb") as file:
+            info = model_file.read_info(file)
+    if kind and AssetKind.CHECKPOINT in (kind, info.kind) and kind is not info.kind:
+        raise ModelFileError(f"it is a {info.kind}, and a {kind} is wanted here")
     return info
 
 

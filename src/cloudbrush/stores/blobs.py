@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlsplit
@@ -31,6 +31,7 @@ class Entry:
 
     key: str
     size: int  # bytes
+    modified: datetime
     tag: str | None  # another one when the content is another
 
 
@@ -117,10 +118,8 @@ class Blobs:
         """The objects below the folder `prefix`, by key. Raises `Unavailable`."""
         with self._speaking("list", prefix):
             found = [one for batch in obstore.list(self._store, prefix) for one in batch]
-        return sorted(
-            (Entry(str(one["path"]), int(one["size"]), one["e_tag"]) for one in found),
-            key=lambda entry: entry.key,
-        )
+        entries = (Entry(one["path"], one["size"], one["last_modified"], one["e_tag"]) for one in found)
+        return sorted(entries, key=lambda entry: entry.key)
 
     def keys(self, prefix: str) -> list[str]:
         """The keys below the folder `prefix`, sorted. Raises `Unavailable`."""

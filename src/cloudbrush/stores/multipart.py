@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cloudbrush.domain.errors import Conflict
+from cloudbrush.domain.errors import Conflict, Stale
 from cloudbrush.stores.s3 import PARTS_AT_ONCE
 
 PART = 16 * 2**20  # bytes
@@ -31,7 +31,7 @@ class Upload:
         """Send what is not there yet and put it together.
 
         Names are made of contents, so parts of an earlier try under the same name are parts of the same file.
-        Raises `Conflict` when the object exists or the file changes meanwhile, and botocore's errors.
+        Raises `Conflict` when the object exists, `Stale` when the file changes meanwhile, botocore's errors.
         """
         before = self._state()
         upload, arrived = self._earlier() or (self._begin(), {})
@@ -44,7 +44,7 @@ class Upload:
             done += sizes[number]
             on_progress(done)
         if self._state() != before:
-            raise Conflict(f"{self.file.name} changed while it was uploaded", hint="Upload it again.")
+            raise Stale(f"{self.file.name} changed while it was uploaded", hint="Upload it again.")
         self._complete(upload, parts, replace=replace)
 
     def _send(self, upload: str, numbers: list[int]) -> Iterator[tuple[int, str]]:

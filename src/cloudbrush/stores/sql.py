@@ -211,37 +211,41 @@ class SqlEndpoints:
 class SqlAssets:
     """`stores.base.Assets` over SQL."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, place: str = "") -> None:
+        """`place` tells whose catalogue it is, where several share a database."""
         self._db = database
+        self._place = place[-255:]
 
     def put(self, source: AssetSource) -> None:
         """See `Assets.put`."""
-        row = {**source.asset.model_dump(), "path": str(source.path), "modified": source.modified}
+        path = None if source.path is None else str(source.path)
+        row = {**source.asset.model_dump(), "place": self._place, "path": path, "modified": source.modified}
         with self._db.writing() as tx:
-            tx.execute(delete(t.assets).where(*_asset_is(source.asset.kind, source.asset.name)))
+            tx.execute(delete(t.assets).where(*self._is(source.asset.kind, source.asset.name)))
             tx.execute(insert(t.assets).values(row))
 
     def get(self, kind: AssetKind, name: str) -> ModelAsset:
         """See `Assets.get`."""
         with self._db.reading() as tx:
-            row = tx.execute(select(t.assets).where(*_asset_is(kind, name))).one_or_none()
+            row = tx.execute(select(t.assets).where(*self._is(kind, name))).one_or_none()
         if row is None:
             raise NotFound(f"there is no {kind} called {name!r}")
         return ModelAsset.model_validate(row._asdict())
 
     def all(self) -> list[AssetSource]:
-        """See `Assets.all`."""
-        query = select(t.assets).order_by(t.assets.c.kind, t.assets.c.name)
+        """See `Assets.all`. Sorted here: databases have orders of their own."""
         with self._db.reading() as tx:
-            return [
-                AssetSource(ModelAsset.model_validate(row._asdict()), Path(row.path), row.modified)
-                for row in tx.execute(query)
-            ]
+            rows = tx.execute(select(t.assets).where(t.assets.c.place == self._place)).all()
+        return sorted(map(_source, rows), key=lambda source: (source.asset.kind, source.asset.name))
 
     def delete(self, kind: AssetKind, name: str) -> None:
         """See `Assets.delete`."""
         with self._db.writing() as tx:
-            tx.execute(delete(t.assets).where(*_asset_is(kind, name)))
+            tx.execute(delete(t.assets).where(*self._is(kind, name)))
+
+    def _is(self, kind: AssetKind, name: str) -> tuple[sa.ColumnElement[bool], ...]:
+        a = t.assets.c
+        return a.place == self._place, a.kind == kind, a.name == name
 
 
 def jobs_query(which: JobFilter, limit: int, cursor: str | None) -> sa.Select[Any]:
@@ -405,8 +409,9 @@ def _endpoint_row(endpoint: Endpoint) -> dict[str, Any]:
     }
 
 
-def _asset_is(kind: AssetKind, name: str) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
-    return t.assets.c.kind == kind, t.assets.c.name == name
+def _source(row: Row[Any]) -> AssetSource:
+    asset = ModelAsset.model_validate(row._asdict())
+    return AssetSource(asset, None if row.path is None else Path(row.path), row.modified)
 
 
 def _no_job(job_id: str) -> NotFound:
