@@ -25,7 +25,7 @@ def serve(settings: WorkerSettings, host: str, port: int, *, exit_with_parent: b
     if exit_with_parent:
         threading.Thread(target=_leave_at_end_of_input, daemon=True).start()
     blobs = Blobs(settings.blobs_url)
-    cache = ModelCache(blobs, settings.cache_dir, settings.cache_bytes)
+    cache = ModelCache(blobs, settings.cache_dir, settings.cache_bytes, settings.model_dir)
     engine = Engine(device=settings.device)
     listener = socket.create_server((host, port))
     print(json.dumps({"url": f"http://{host}:{listener.getsockname()[1]}"}), flush=True)
