@@ -209,6 +209,38 @@ class TestLargeFiles:
             blobs.upload("models/m", file)
         assert "Uploads" not in moto_server.client(aws).list_multipart_uploads(Bucket=urlsplit(bucket).netloc)
 
+    def test_two_that_send_one_file_at_once_do_not_hinder_each_other(
+        self, blobs: Blobs, proxy: Proxy, tmp_path: Path
+    ) -> None:
+        """The slower one is told NoSuchUpload (Amazon S3 API reference, UploadPart); moto breaks instead."""
+        file = large(tmp_path / "model", parts=3)
+        others: list[int] = []
+
+        def another(_done: int) -> None:
+            if not others:
+                others.append(1)
+                blobs.upload("models/m", file)
+                proxy.fault = lambda asked: Refuse(404, "NoSuchUpload") if "uploadId" in asked.path else None
+
+        with pytest.raises(Conflict, match="exists already"):
+            blobs.upload("models/m", file, another)
+        assert b"".join(blobs.stream("models/m")) == file.read_bytes()
+
+    def test_an_upload_that_was_called_off_is_no_success(
+        self, blobs: Blobs, proxy: Proxy, tmp_path: Path
+    ) -> None:
+        proxy.fault = lambda asked: Refuse(404, "NoSuchUpload") if "partNumber" in asked.path else None
+        with pytest.raises(Unavailable, match="NoSuchUpload"):
+            blobs.upload("models/m", large(tmp_path / "model", parts=2))
+
+    def test_what_going_on_needs_is_named_when_it_is_denied(
+        self, blobs: Blobs, proxy: Proxy, tmp_path: Path
+    ) -> None:
+        proxy.fault = lambda _asked: Refuse(403, "AccessDenied")
+        with pytest.raises(Unavailable) as raised:
+            blobs.upload("models/m", large(tmp_path / "model", parts=2))
+        assert "s3:ListBucketMultipartUploads" in (raised.value.hint or "")
+
     def test_a_file_that_changes_meanwhile_is_refused(self, blobs: Blobs, tmp_path: Path) -> None:
         file = large(tmp_path / "model", parts=2)
         touched: list[int] = []

@@ -33,6 +33,16 @@ class Upload:
         Names are made of contents, so parts of an earlier try under the same name are parts of the same file.
         Raises `Conflict` when the object exists, `Stale` when the file changes meanwhile, botocore's errors.
         """
+        from botocore.exceptions import ClientError
+
+        try:
+            self._send_all(on_progress, replace=replace)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "NoSuchUpload" or not self._is_there():
+                raise
+            raise Conflict(f"the object {self.name} exists already") from error  # another one put it together
+
+    def _send_all(self, on_progress: OnProgress, *, replace: bool) -> None:
         before = self._state()
         upload, arrived = self._earlier() or (self._begin(), {})
         sizes = dict(_parts(self.file.stat().st_size))
@@ -96,6 +106,15 @@ class Upload:
                 raise
             self.client.abort_multipart_upload(**self._object, UploadId=upload)
             raise Conflict(f"the object {self.name} exists already") from error
+
+    def _is_there(self) -> bool:
+        from botocore.exceptions import ClientError
+
+        try:
+            self.client.head_object(**self._object)
+        except ClientError:
+            return False
+        return True
 
     @property
     def _object(self) -> dict[str, str]:

@@ -42,6 +42,11 @@ PERMISSIONS: dict[Doing, str] = {
     "list": "s3:ListBucket",
     "delete": "s3:DeleteObject",
 }
+UPLOADING = {  # what large files need besides, by the operation
+    "ListMultipartUploads": "s3:ListBucketMultipartUploads",
+    "ListParts": "s3:ListMultipartUploadParts",
+    "AbortMultipartUpload": "s3:AbortMultipartUpload",
+}
 
 
 @dataclass(frozen=True)
@@ -183,10 +188,11 @@ def translated(error: Exception, doing: Doing, bucket: str, key: str) -> Cloudbr
             f"the bucket {bucket} is in another region", hint="Set CLOUDBRUSH_AWS_REGION to the bucket's own."
         )
     if isinstance(error, PermissionDeniedError) or reason in ("AccessDenied", "403"):
-        place = bucket if doing == "list" else f"{bucket}/{key}"
+        permission = UPLOADING.get(getattr(error, "operation_name", ""), PERMISSIONS[doing])
+        place = bucket if "List" in permission else f"{bucket}/{key}"
         return Unavailable(
             f"AWS does not allow to {doing} s3://{bucket}/{key}",
-            hint=f"Ask your administrator for the permission {PERMISSIONS[doing]} on arn:aws:s3:::{place}.",
+            hint=f"Ask your administrator for the permission {permission} on arn:aws:s3:::{place}.",
         )
     if isinstance(error, UnauthenticatedError) or type(error).__name__ == "NoCredentialsError":
         return Unavailable("there are no AWS credentials", hint=NO_CREDENTIALS)
