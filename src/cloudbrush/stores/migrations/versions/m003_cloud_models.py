@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "m003"
-down_revision = "m001"
+down_revision = "m002"
 
 
 def upgrade() -> None:
