@@ -32,9 +32,8 @@ def upload(wanted: list[str], kind: str | None, data_dir: Path | None) -> None:
         chosen = settings(data_dir)
         cloud = cloud_models(chosen)
         found = [_located(name, _kind(kind), models_dirs(chosen)) for name in wanted]
-        with _progress() as progress:
-            for model, path in found:
-                _send(cloud, model, path, progress)
+        for model, path in found:
+            _send(cloud, model, path)
 
 
 def _located(wanted: str, kind: AssetKind | None, folders: tuple[Path, ...]) -> tuple[AssetKind, Path]:
@@ -65,12 +64,12 @@ def _progress() -> Progress:
     )
 
 
-def _send(cloud: CloudModels, kind: AssetKind, path: Path, progress: Progress) -> None:
-    task = progress.add_task(f"reading {escape(path.name)}", total=None)
-    model = assets.read(kind, path)
-    progress.update(task, description=f"sending {escape(model.name)}", total=model.size)
-    sent = cloud.add(model, path, lambda done: progress.update(task, completed=done))
-    progress.remove_task(task)
+def _send(cloud: CloudModels, kind: AssetKind, path: Path) -> None:
+    with _progress() as progress:
+        task = progress.add_task(f"reading {escape(path.name)}", total=None)
+        model = assets.read(kind, path)
+        progress.update(task, description=f"sending {escape(model.name)}", total=model.size)
+        sent = cloud.add(model, path, lambda done: progress.update(task, completed=done))
     console.print(_told(model, sent), soft_wrap=True)
 
 
