@@ -14,7 +14,12 @@ from cloudbrush.control.cloud_models import CloudModels
 from cloudbrush.control.submit import CLOUD_PROVIDER
 from cloudbrush.domain.asset import AssetKind, ModelAsset
 from cloudbrush.domain.endpoint import Endpoint, EndpointSpec, EndpointState
-from cloudbrush.domain.errors import ModelFileError, NotInCloud, Unavailable
+from cloudbrush.domain.errors import (
+    GenerationFailed,
+    ModelFileError,
+    NotInCloud,
+    Unavailable,
+)
 from cloudbrush.domain.generation import Txt2Img
 from cloudbrush.domain.job import Job
 from cloudbrush.stores.base import JobFilter
@@ -101,7 +106,14 @@ class TestSharing:
         file = checkpoint(tmp_path / "good.safetensors")
         cloud.add(asset(file), file)
         world.plane.stores.blobs.put(f"models/{'0' * 64}.json", card)
-        world.plane.stores.blobs.put(f"models/{'1' * 64}.json", asset(file).model_dump_json().encode())
+        for name, changes in (
+            ("1" * 64, {}),
+            ("short", {"sha256": "short"}),
+            ("2" * 64, {"sha256": "2" * 64, "name": "a" * 256}),
+            ("3" * 64, {"sha256": "3" * 64, "name": "a\0b"}),
+        ):
+            told = asset(file).model_copy(update=changes).model_dump_json().encode()
+            world.plane.stores.blobs.put(f"models/{name}.json", told)
         assert [seen.name for seen in cloud.all()] == ["good"]
 
     def test_a_card_is_read_once(
@@ -249,6 +261,22 @@ class TestLending:
         with pytest.raises(ModelFileError, match="changed or is gone"):
             self.lend(world)
         assert world.plane.stores.blobs.keys("models") == []
+
+    def test_a_bucket_that_takes_nothing_ends_the_job_with_its_reason(
+        self, world: World, models: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        checkpoint(models / CHECKPOINT / "m.safetensors")
+        assets.refresh(world.plane)
+
+        def denied(*_: object) -> None:
+            raise Unavailable("AWS does not allow to write", hint="Ask for s3:PutObject.")
+
+        monkeypatch.setattr(world.plane.stores.blobs, "upload", denied)
+        with pytest.raises(
+            GenerationFailed, match="'m' cannot be put into the cloud: AWS does not allow"
+        ) as raised:
+            self.lend(world)
+        assert raised.value.hint == "Ask for s3:PutObject."
 
     def test_where_there_is_no_cloud_nothing_is_sent(self, world: World, models: Path) -> None:
         world.plane = replace(world.plane, cloud_models=None)

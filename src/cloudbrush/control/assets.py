@@ -8,10 +8,11 @@ from pathlib import Path
 
 import structlog
 
+from cloudbrush.control.cloud_models import CloudModels
 from cloudbrush.control.plane import ControlPlane
 from cloudbrush.domain import model_file
 from cloudbrush.domain.asset import AssetKind, ModelAsset, plain_name
-from cloudbrush.domain.errors import InvalidInput, ModelFileError, NotFound, Unavailable
+from cloudbrush.domain.errors import GenerationFailed, InvalidInput, ModelFileError, NotFound, Unavailable
 from cloudbrush.domain.generation import MAX_SIDE, MIN_SIDE, SIDE_STEP
 from cloudbrush.domain.model_folder import read_folder
 from cloudbrush.stores.base import AssetSource
@@ -65,21 +66,34 @@ def refresh(plane: ControlPlane) -> None:
 def lend(plane: ControlPlane, needed: Iterable[ModelAsset]) -> None:
     """See that workers find these models: what a bucket lacks is put there; a directory has them by link.
 
-    Raises `ModelFileError` for a file that changed or is gone, `Unavailable`.
+    Raises `ModelFileError` for a file that changed or is gone, `GenerationFailed` when the bucket takes none.
     """
-    missing = {_place(asset) for asset in needed if plane.cloud_models and not asset.in_cloud}
+    if not plane.cloud_models:
+        return
+    missing = {_place(asset) for asset in needed if not asset.in_cloud}
     for source in plane.stores.assets.all() if missing else ():
-        if plane.cloud_models and source.path and _place(source.asset) in missing:
-            if not source.path.exists() or version_of(source.path) != source.modified:
-                raise ModelFileError(
-                    f"the file of {source.asset.kind} {source.asset.name!r} changed or is gone",
-                    field=source.asset.kind.value,
-                    hint="Refresh the model list and submit the job again.",
-                )
-            log.info("model goes into the cloud", kind=source.asset.kind.value, name=source.asset.name)
-            plane.cloud_models.add(source.asset, source.path, rename=False)
+        if source.path and _place(source.asset) in missing:
+            _send(plane.cloud_models, source.asset, source.path, source.modified)
             there = source.asset.model_copy(update={"in_cloud": True})
             plane.stores.assets.put(replace(source, asset=there))
+
+
+def _send(cloud: CloudModels, asset: ModelAsset, path: Path, modified: int) -> None:
+    if not path.exists() or version_of(path) != modified:
+        raise ModelFileError(
+            f"the file of {asset.kind} {asset.name!r} changed or is gone",
+            field=asset.kind.value,
+            hint="Refresh the model list and submit the job again.",
+        )
+    log.info("model goes into the cloud", kind=asset.kind.value, name=asset.name)
+    try:
+        cloud.add(asset, path, rename=False)
+    except Unavailable as error:
+        raise GenerationFailed(
+            f"{asset.kind} {asset.name!r} cannot be put into the cloud: {error.detail}",
+            field=asset.kind.value,
+            hint=error.hint,
+        ) from error
 
 
 def locate(wanted: str, kind: AssetKind | None, models_dirs: tuple[Path, ...]) -> tuple[AssetKind, Path]:

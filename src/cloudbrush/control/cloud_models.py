@@ -5,6 +5,7 @@ Whoever shares the bucket sees the same models, with nothing else shared.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -22,6 +23,8 @@ from cloudbrush.stores.digest import files_of
 log = structlog.get_logger()
 FOLDER = "models"
 CARD = ".json"
+SHA256 = re.compile(r"[0-9a-f]{64}")
+LONGEST_NAME = 255  # characters, as a generation takes it
 READ_AT_ONCE = 8  # cards
 OnProgress = Callable[[int], None]
 """Called with the bytes that have arrived so far."""
@@ -95,8 +98,11 @@ class CloudModels:
         except ValidationError as error:
             log.warning("model in the cloud left out", card=entry.key, reason=str(error))
             return None
-        if _card_key(asset) != entry.key:
+        if _card_key(asset) != entry.key or not SHA256.fullmatch(asset.sha256):
             log.warning("model in the cloud left out", card=entry.key, reason="it speaks of another model")
+            return None
+        if not 0 < len(asset.name) <= LONGEST_NAME or "\0" in asset.name:
+            log.warning("model in the cloud left out", card=entry.key, reason="nobody could write its name")
             return None
         return asset.model_copy(update={"in_cloud": True})
 
