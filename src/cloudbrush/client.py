@@ -61,6 +61,10 @@ class Client:
         """Hand in a picture to paint over; its `id` is what generations name it by."""
         return Picture.model_validate_json(await self._call("POST", "/pictures", content=data))
 
+    async def picture(self, picture_id: str) -> bytes:
+        """A picture as it was handed in."""
+        return await self._call("GET", f"/pictures/{picture_id}")
+
     async def jobs(
         self,
         *,

@@ -71,7 +71,7 @@ def test_wrong_files_are_refused_before_anything_is_sent(blobs: Blobs, proxy: Pr
     assert "page.safetensors" in said
     assert "web page" in said
     said = cloudbrush("models", "upload", str(good), "--kind", "lora", data_dir=tmp_path, status=1)
-    assert "it is a checkpoint" in said
+    assert "this is a checkpoint" in said
     assert "no kind 'painting'" in cloudbrush(
         "models", "upload", str(good), "--kind", "painting", data_dir=tmp_path, status=1
     )

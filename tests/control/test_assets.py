@@ -95,8 +95,9 @@ def test_a_file_that_became_useless_leaves_the_catalogue(world: World, folder: P
     assert names(world) == []
 
 
-def test_a_checkpoint_among_the_loras_is_left_out(world: World, folder: Path) -> None:
-    checkpoint(folder / "Lora" / "lost.safetensors")
+@pytest.mark.parametrize("other", ["Lora", "VAE", "ESRGAN", "embeddings", "hypernetworks"])
+def test_a_checkpoint_in_another_folder_is_left_out(world: World, folder: Path, other: str) -> None:
+    checkpoint(folder / other / "lost.safetensors")
     assert names(world) == []
 
 
@@ -112,6 +113,16 @@ def diffusers_folder(path: Path) -> Path:
         (path / name).parent.mkdir(parents=True, exist_ok=True)
         (path / name).write_text(json.dumps(content))
     return path
+
+
+def test_what_is_no_checkpoint_is_left_out_among_the_checkpoints(world: World, folder: Path) -> None:
+    (folder / CHECKPOINT / "folder-model").mkdir(parents=True)
+    (folder / CHECKPOINT / "folder-model" / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
+    save_file({"lora_unet_x.diff": np.zeros((2, 2))}, folder / CHECKPOINT / "lora.safetensors")
+    assert names(world) == []
+    (folder / "RealESRGAN").mkdir()
+    save_file({"conv_first.weight": np.zeros((4, 3, 3, 3))}, folder / "RealESRGAN" / "up.safetensors")
+    assert names(world, AssetKind.UPSCALER) == ["up"]
 
 
 def test_a_diffusers_folder_is_one_checkpoint(world: World, folder: Path) -> None:
@@ -152,7 +163,7 @@ class TestLocating:
         pickle.write_bytes(b"\x80\x02" + bytes(100))
         with pytest.raises(ModelFileError, match="pickle"):
             assets.locate(str(pickle), None, ())
-        with pytest.raises(ModelFileError, match="it is a checkpoint, and a lora is wanted"):
+        with pytest.raises(ModelFileError, match="this is a checkpoint; a LoRA is wanted"):
             assets.locate(str(checkpoint(tmp_path / "m.safetensors")), AssetKind.LORA, ())
         (tmp_path / "m").mkdir()
         with pytest.raises(NotFound):

@@ -75,6 +75,18 @@ def test_a_header_tells_shapes_places_and_metadata() -> None:
         (whole({"x": tensor(0, 1, [-1])}, b"1"), "impossible"),
         (whole({"x": tensor(0, 1, [True])}, b"1"), "impossible"),
         (whole({"x": tensor(0, 1, [1.0])}, b"1"), "impossible"),
+        (whole(b'{"x": {"dtype": "U8", "shape": [NaN], "data_offsets": [0, 1]}}', b"1"), "impossible"),
+        (whole(b'{"x": {"dtype": "U8", "shape": [1], "data_offsets": [0, Infinity]}}', b"1"), "impossible"),
+        (
+            whole(b'{"x": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1, 2]}}', b"1"),
+            "does not describe",
+        ),
+        (whole(b'{"__metadata__": {"cloudbrush.native_size": NaN}}'), "metadata is not made of texts"),
+        (whole(b'{"__metadata__": {"a": {"b": "c"}}}'), "metadata is not made of texts"),
+        (
+            whole(b'{"x": {"dtype": "U8", "shape": [%d], "data_offsets": [0, 1]}}' % 10**30, b"1"),
+            "takes 1 bytes",
+        ),
         (whole({"x": tensor(0, 1, [1] * 9)}, b"1"), "impossible"),
         (whole({"x": tensor(0, 1, [1], "Q4")}, b"1"), "unknown type"),
         (whole({"x": tensor(0, 2, [1])}, b"12"), "takes 2 bytes"),
@@ -120,10 +132,51 @@ def test_an_enormous_header_is_refused_unread() -> None:
         (("first_stage_model.decoder.conv_in.weight",), None, ModelInfo(AssetKind.VAE)),
         (("emb_params",), None, ModelInfo(AssetKind.EMBEDDING)),
         (("conv_first.weight",), None, ModelInfo(AssetKind.UPSCALER)),
+        (("model.0.weight", "model.1.sub.0.RDB1.conv1.0.weight"), None, ModelInfo(AssetKind.UPSCALER)),
+        (("body.0.weight", "body.0.bias", "body.1.weight"), None, ModelInfo(AssetKind.UPSCALER)),
+        (("clip_l", "clip_g"), None, ModelInfo(AssetKind.EMBEDDING, "sdxl", "epsilon", 1024)),
+        (("<cat>",), None, ModelInfo(AssetKind.EMBEDDING)),
+        (("768.k.linear.0.weight", "768.v.linear.0.bias"), None, ModelInfo(AssetKind.HYPERNETWORK)),
+        (("lora_unet_x.diff",), None, ModelInfo(AssetKind.LORA)),
+        (("unet.x.lora_A.weight", "unet.x.lora_B.weight"), None, ModelInfo(AssetKind.LORA)),
+        (("unet.x.attn1.processor.to_q_lora.up.weight",), None, ModelInfo(AssetKind.LORA)),
+        (("lora_te2_text_model_x.alpha",), {"ss_base_model_version": "sdxl_base_v1-0"},
+         ModelInfo(AssetKind.LORA, "sdxl", "epsilon", 1024)),
     ],
 )  # fmt: skip
 def test_what_a_file_is(keys: tuple[str, ...], metadata: Any, expected: ModelInfo) -> None:
     assert read_info(names(*keys, metadata=metadata)) == expected
+
+
+UNET, VAE = "model.diffusion_model.", "first_stage_model.decoder.conv_in.weight"
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ((SD1[0], VAE), "this is a denoiser without its text encoder"),
+        ((f"{UNET}joint_blocks.0.x_block.attn.qkv.weight", VAE), "a Stable Diffusion 3 checkpoint"),
+        ((f"{UNET}double_blocks.0.img_attn.qkv.weight", "vae.x"), "a Flux checkpoint"),
+        ((SD1[0], f"{UNET}input_blocks.1.0.time_stack.in_layers.0.weight", VAE), "Stable Video Diffusion"),
+        ((*SD1, "depth_model.model.x"), "a depth2img checkpoint"),
+        ((*SD1, "embedder.model.ln_final.weight"), "an unCLIP checkpoint"),
+        ((*SD1, "cond_stage_model.roberta.x"), "an AltDiffusion checkpoint"),
+        (("joint_blocks.0.x", "y"), "a Stable Diffusion 3 denoiser"),
+        (("transformer_blocks.0.attn.to_q.weight", "y"), "a bare diffusers transformer"),
+        (("control_model.input_blocks.0.0.weight", "y"), "a ControlNet"),
+        (("controlnet_cond_embedding.conv_in.weight", "down_blocks.0.x"), "a ControlNet of diffusers"),
+        (("down_blocks.0.resnets.0.conv1.weight", "y"), "a bare diffusers denoiser"),
+        (("down_blocks.0.motion_modules.0.norm.weight", "y"), "a motion module"),
+        (("image_proj.norm.weight", "ip_adapter.1.to_k_ip.weight"), "an IP-Adapter"),
+        (("text_model.final_layer_norm.weight", "y"), "a bare text encoder"),
+        (("encoder.block.0.layer.0.SelfAttention.q.weight", "y"), "a bare T5 text encoder"),
+        (("foo", "bar"), "no kind of model Cloudbrush knows; it holds foo, bar"),
+        (("foo.weight",), "no kind of model Cloudbrush knows; it holds foo.weight"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_by_what_it_is(keys: tuple[str, ...], message: str) -> None:
+    with pytest.raises(ModelFileError, match=message):
+        read_info(names(*keys))
 
 
 @pytest.mark.parametrize("metadata", [{"cloudbrush.prediction": "x"}, {"cloudbrush.native_size": "-1"}])

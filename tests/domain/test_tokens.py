@@ -47,6 +47,24 @@ def test_the_count_the_studio_shows(prompt: str, expected: tuple[int, int]) -> N
 
 def test_a_negative_prompt_counts_as_it_stands() -> None:
     assert tokens.count("a AND b c", negative=True) == (4, 75)
+    assert tokens.count("a <lora:b:1>", negative=True) == (1, 75)  # specification 1.1: stripped in both boxes
+
+
+@pytest.mark.parametrize(
+    ("prompt", "steps", "expected"),
+    [
+        ("[a:b c d:0.5]", 20, (3, 75)),
+        ("[a b c:d:30]", 20, (3, 75)),
+        ("[b c d:a:0]", 20, (1, 75)),  # never read
+        ("[a|b c|d]", 1, (1, 75)),  # the second option is never reached
+        ("[a|b c|d]", 2, (2, 75)),
+        ("(a:1.5), [b]", 20, (3, 75)),
+        ("a AND " + "y " * 80, 20, (80, 150)),
+    ],
+)
+def test_the_longest_of_all_readings_counts(prompt: str, steps: int, expected: tuple[int, int]) -> None:
+    """Specification 1.1: the maximum over edited variants and AND parts."""
+    assert tokens.count(prompt, steps=steps) == expected
 
 
 def test_a_typed_marker_is_its_id_and_a_foreign_one_is_text() -> None:
@@ -75,6 +93,14 @@ def test_any_text_has_whole_chunks(text: str) -> None:
         assert chunk.tokens[0] == tokens.START
         assert chunk.tokens[-1] == tokens.END
     assert tokenized.count <= tokens.CHUNK * len(tokenized.chunks) <= tokenized.limit
+
+
+@settings(deadline=None)
+@given(st.text(alphabet="()[]|:<>AND #\\12.,ab lora", max_size=60), st.integers(1, 150), st.booleans())
+def test_any_text_is_counted(text: str, steps: int, negative: bool) -> None:
+    count, limit = tokens.count(text, steps=steps, negative=negative)
+    assert 0 <= count <= limit
+    assert limit % tokens.CHUNK == 0
 
 
 def words(**vectors: int) -> Words:

@@ -12,7 +12,7 @@ from torch import Tensor
 from cloudbrush.domain.errors import GenerationFailed
 from cloudbrush.engine.denoiser import Denoiser, Request
 from cloudbrush.engine.events import ModelFile
-from cloudbrush.engine.guidance import Guidance
+from cloudbrush.engine.guidance import Condition, Guidance
 from cloudbrush.engine.models.checkpoint import Checkpoint, Placement
 from cloudbrush.engine.models.single_file import load_single_file
 from cloudbrush.engine.sigmas import ModelSigmas
@@ -27,8 +27,8 @@ def checkpoint(tiny: ModelFile) -> Checkpoint:
     return load_single_file(tiny.path, name="tiny", sha256="", placement=Placement(torch.device("cpu")))
 
 
-def text(tokens: int, seed: int) -> Tensor:
-    return torch.randn(tokens, WIDTH, generator=torch.Generator().manual_seed(seed))
+def text(tokens: int, seed: int) -> Condition:
+    return Condition(torch.randn(tokens, WIDTH, generator=torch.Generator().manual_seed(seed)))
 
 
 def request(
@@ -41,8 +41,9 @@ def request(
 
 
 @torch.inference_mode()
-def one_row(checkpoint: Checkpoint, asked: Request, words: Tensor) -> Tensor:
+def one_row(checkpoint: Checkpoint, asked: Request, condition: Condition) -> Tensor:
     """x0 under one text, written out from specification 3.2."""
+    words = condition.vectors
     sigma = asked.sigma
     t = torch.tensor([checkpoint.sigmas.timestep(sigma)])
     sample = asked.x[None] / math.sqrt(sigma**2 + 1)
@@ -70,12 +71,51 @@ def test_parts_add_their_weighted_differences(checkpoint: Checkpoint) -> None:
     asked = request()
     parts = ((text(77, 5), 1.2), (text(154, 6), -0.5))
     asked = replace(asked, guidance=replace(asked.guidance, positive=parts))
-    padded = torch.cat([parts[0][0], parts[0][0][-1:].expand(77, -1)])  # to the longest, by its last token
+    short = parts[0][0].vectors
+    padded = Condition(torch.cat([short, short[-1:].expand(77, -1)]))  # to the longest, by its last token
     negative = one_row(checkpoint, asked, asked.guidance.negative)
     expected = negative + 7 * 1.2 * (one_row(checkpoint, asked, padded) - negative)
     expected = expected - 7 * 0.5 * (one_row(checkpoint, asked, parts[1][0]) - negative)
     ((denoised, _),) = Denoiser(checkpoint, 8 * PLACES).predict([asked])
     torch.testing.assert_close(denoised, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_without_the_negative_prompt_the_first_part_stands_in_for_it_at_scale_1(
+    checkpoint: Checkpoint,
+) -> None:
+    """Specification 3.3: C0 + sum of w (C - C0), which for a plain prompt is C."""
+    plain = request(scale=9.0)
+    plain = replace(plain, guidance=replace(plain.guidance, negative=None))
+    ((denoised, base),) = Denoiser(checkpoint, 8 * PLACES).predict([plain])
+    expected = one_row(checkpoint, plain, plain.guidance.positive[0][0])
+    torch.testing.assert_close(denoised, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(base, expected, rtol=1e-4, atol=1e-4)
+    parts = ((text(77, 5), 1.2), (text(77, 6), -0.5))
+    joined = replace(plain, guidance=replace(plain.guidance, positive=parts))
+    first, second = (one_row(checkpoint, joined, part) for part, _ in parts)
+    ((denoised, _),) = Denoiser(checkpoint, 8 * PLACES).predict([joined])
+    torch.testing.assert_close(denoised, first - 0.5 * (second - first), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("prediction", "rescales"), [("v", True), ("epsilon", False)])
+def test_models_of_v_may_ask_for_a_rescaled_guidance(
+    checkpoint: Checkpoint, prediction: str, rescales: bool
+) -> None:
+    """Lin et al. 2024 (arXiv 2305.08891), equations 14 to 16, over the denoiser's own output v."""
+    share = 0.7
+    info = replace(checkpoint.info, prediction=prediction, cfg_rescale=share)
+    model = replace(checkpoint, info=info)
+    asked = request(sigma=2.0)
+    (positive, _), negative = asked.guidance.positive[0], asked.guidance.negative
+    x, total, scale = asked.x, asked.sigma**2 + 1, asked.sigma / math.sqrt(asked.sigma**2 + 1)
+    plain, against = one_row(model, asked, positive), one_row(model, asked, negative)
+    guided = against + 7 * (plain - against)
+    if rescales:
+        v, v_plain = (x / total - guided) / scale, (x / total - plain) / scale
+        rescaled = v * v_plain.std() / v.std()
+        guided = x / total - scale * (share * rescaled + (1 - share) * v)
+    ((denoised, _),) = Denoiser(model, 8 * PLACES).predict([asked])
+    torch.testing.assert_close(denoised, guided, rtol=1e-4, atol=1e-4)
 
 
 REQUESTS = [

@@ -133,6 +133,16 @@ def test_a_loaded_file_equals_the_modules_it_came_from(name: str, dtype: torch.d
             torch.testing.assert_close(tensor, unet[key].to(dtype).float(), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
+def test_files_of_eight_bit_numbers_load(dtype: torch.dtype, tmp_path: Path) -> None:
+    weights = {key: tensor.to(dtype) for key, tensor in weights_of("sdxl").items()}
+    loaded = load(save(tmp_path / "x.safetensors", weights, SDXL.all_metadata()))
+    unet, _, texts = SDXL.modules()
+    for own, other in ((loaded.unet, unet), (loaded.text[1].module, texts[1])):
+        for key, tensor in other.state_dict().items():
+            assert own.state_dict()[key].equal(tensor.to(dtype).float()), key
+
+
 def test_clip_skip_counts_layers_from_the_last_and_norms_what_it_finds(tmp_path: Path) -> None:
     (encoder,) = made(SD1, tmp_path).text
     (module,) = SD1.modules()[2]
@@ -177,6 +187,63 @@ def test_a_diffusers_folder_equals_its_modules(name: str, tmp_path: Path) -> Non
     assert loaded.info.native_size == 64  # the denoiser's sample size
     assert loaded.latent_scale == (0.13025 if ALL[name].numbers else 0.18215)
     assert_equal(loaded, ALL[name])
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        ("unet", {"layers_per_block": 10**9}, "unet/config.json gives 1000000000 for layers_per_block"),
+        ("unet", {"transformer_layers_per_block": [[1, 101], 1]}, "for transformer_layers_per_block"),
+        ("unet", {"block_out_channels": [8] * 17}, "for block_out_channels"),
+        ("unet", {"block_out_channels": [[[[[8]]]]]}, "for block_out_channels"),
+        ("unet", {"block_out_channels": [10**9, 16]}, "for block_out_channels"),
+        ("unet", {"block_out_channels": "8"}, "no checkpoint of Stable Diffusion 1 that can be built"),
+        ("unet", {"block_out_channels": [7, 16]}, "that can be built"),
+        ("unet", {"attention_head_dim": 0}, "that can be built"),
+        ("unet", {"in_channels": float("nan")}, "unet/config.json gives nan for in_channels"),
+        ("unet", {"in_channels": 5}, "a 5-channel checkpoint"),
+        ("unet", {"in_channels": 9}, r"conv_in\.weight has the shape"),
+        ("unet", {"cross_attention_dim": 12}, "write vectors of 8 numbers; the denoiser's 12 were expected"),
+        ("vae", {"norm_num_groups": 0}, "that can be built"),
+        ("vae", {"latent_channels": 8}, "latents of 8 channels; the denoiser's 4 were expected"),
+        ("vae", {"in_channels": 4}, "turns 4 channels into 3; 3 colours were expected"),
+        (
+            "text_encoder",
+            {"num_hidden_layers": 101},
+            "text_encoder/config.json gives 101 for num_hidden_layers",
+        ),
+        ("text_encoder", {"hidden_size": -1}, "that can be built"),
+        ("text_encoder", {"intermediate_size": 12}, "has the shape"),
+        ("scheduler", {"prediction_type": "sample"}, "the model predicts 'sample'"),
+    ],
+)
+def test_a_folder_with_false_configurations_is_refused(
+    file: str, change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    save_folder(SD1, PIPELINES["sd1"], tmp_path)
+    config = tmp_path / file / ("scheduler_config.json" if file == "scheduler" else "config.json")
+    config.write_text(json.dumps(json.loads(config.read_text()) | change))
+    with pytest.raises(ModelFileError, match=message):
+        load_folder(tmp_path, name="folder", sha256="", placement=CPU)
+
+
+def test_a_folder_with_pickles_or_with_parts_missing_is_refused(tmp_path: Path) -> None:
+    save_folder(SD1, PIPELINES["sd1"], tmp_path)
+    file = tmp_path / "vae" / "diffusion_pytorch_model.safetensors"
+    file.rename(file.with_suffix(".bin"))
+    with pytest.raises(ModelFileError, match=r"vae has no diffusion_pytorch_model\.safetensors") as refused:
+        load_folder(tmp_path, name="folder", sha256="", placement=CPU)
+    assert ".bin" in str(refused.value.hint)
+    (tmp_path / "text_encoder" / "config.json").unlink()
+    with pytest.raises(ModelFileError, match=r"text_encoder/config\.json is missing from the folder"):
+        load_folder(tmp_path, name="folder", sha256="", placement=CPU)
+
+
+def test_a_folders_half_precision_files_count_where_there_are_no_others(tmp_path: Path) -> None:
+    save_folder(SD1, PIPELINES["sd1"], tmp_path)
+    for file in list(tmp_path.rglob("*.safetensors")):
+        file.rename(file.with_suffix(".fp16.safetensors"))
+    assert_equal(load_folder(tmp_path, name="folder", sha256="", placement=CPU), SD1)
 
 
 def test_a_folders_scheduler_tells_prediction_and_zero_snr(tmp_path: Path) -> None:
@@ -242,6 +309,9 @@ def test_incomplete_extended_and_misshapen_files_are_refused(name: str, tmp_path
         misshapen = {**weights, key: torch.zeros(3, 3, 3, 3, 3)}
         with pytest.raises(ModelFileError):
             load(save(tmp_path / "x.safetensors", misshapen, told))
+        hollow = {**weights, key: torch.zeros(*(0 for _ in weights[key].shape))}
+        with pytest.raises(ModelFileError):
+            load(save(tmp_path / "x.safetensors", hollow, told))
     with pytest.raises(ModelFileError, match=f"foo is not known in a checkpoint of {tiny_title(name)}"):
         load(save(tmp_path / "x.safetensors", {**weights, "foo": torch.zeros(1)}, told))
 
@@ -256,6 +326,8 @@ def tiny_title(name: str) -> str:
     ("tiny", "claim", "message"),
     [
         (replace(SD1, channels=8), {}, "an InstructPix2Pix checkpoint; a plain one or one for inpainting"),
+        (replace(SD1, channels=7), {}, "a 7-channel checkpoint; a plain one or one for inpainting"),
+        (replace(SD1, context=12), {}, "write vectors of 8 numbers; the denoiser's 12 were expected"),
         (SD1, {"cloudbrush.family": "sd9"}, "a checkpoint of 'sd9'; one of sd1, sd2, sdxl, sdxl-refiner"),
         (SD1, {"cloudbrush.family": "sd2"}, "is missing"),
         (SDXL, {"cloudbrush.family": "sdxl-refiner"}, "is missing"),

@@ -8,12 +8,24 @@ import threading
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from cloudbrush.domain import infotext
 from cloudbrush.domain.errors import GenerationFailed
 from cloudbrush.domain.sampling import SAMPLERS, SCHEDULES
-from cloudbrush.engine import Broke, Cancelled, Done, Engine, ImageReady, ModelFile, Models, StepTaken
+from cloudbrush.engine import (
+    Broke,
+    Cancelled,
+    Done,
+    Engine,
+    ImageReady,
+    ModelFile,
+    Models,
+    StepTaken,
+    generate,
+)
+from cloudbrush.engine.decoding import decode
 from tests.engine.listening import Listener, StopAt, generation
 
 
@@ -82,6 +94,30 @@ def test_different_jobs_painted_together_equal_each_alone(paint) -> None:
     together = paint(*jobs)
     for job, listener in zip(jobs, together, strict=True):
         assert np.abs(listener.pixels - paint(job)[0].pixels).max() <= 1
+
+
+def test_latents_painted_together_equal_those_painted_alone(paint, monkeypatch) -> None:
+    """To rounding in float32, before eight bits hide anything."""
+    jobs = [
+        generation(prompt="a cat", steps=6, sampler="Heun"),
+        generation(prompt="a dog " * 60, sampler="Euler a", cfg_scale=3, seed=2, steps=9),
+        generation(prompt="[a|b]", negative_prompt="x " * 80, steps=7),
+    ]
+    kept: list[torch.Tensor] = []
+
+    def keep(checkpoint, x: torch.Tensor) -> Image.Image:
+        kept.append(x)
+        return decode(checkpoint, x)
+
+    monkeypatch.setattr(generate, "decode", keep)
+    paint(*jobs)
+    together = kept[:]
+    kept.clear()
+    for job in jobs:
+        paint(job)
+    for alone in kept:
+        away = min((alone - other).abs().max() for other in together)
+        assert away <= 1e-5 * alone.abs().max()
 
 
 def test_prompt_seed_and_source_each_change_the_image(paint) -> None:

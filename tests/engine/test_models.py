@@ -200,7 +200,7 @@ WRONG = {
     "an embedding": ({"emb_params": ONE}, "this is an embedding"),
     "flux": ({"double_blocks.0.img_attn.qkv.weight": ONE}, "Flux"),
     "a denoiser": ({"model.diffusion_model.input_blocks.0.0.weight": ONE}, "without its text encoder"),
-    "something": ({"foo": ONE}, "holds foo"),
+    "something": ({"foo": ONE, "bar": ONE * 2}, "holds bar, foo"),
 }
 
 

@@ -125,6 +125,16 @@ def test_the_names_and_the_layout_of_a_real_file(name: str, channels: int) -> No
             assert getattr(text.core.config, key) == getattr(config, key)
 
 
+def test_sd2_files_may_lack_the_layer_that_nobody_reads() -> None:
+    """As they come from diffusers' folders: 23 layers in place of 24; all of them count."""
+    unet, vae, texts = modules("sd2", 4)
+    whole = header_of("sd2", unet, vae, texts)
+    assert "cond_stage_model.model.transformer.resblocks.23.ln_1.weight" in whole
+    short = {key: tensor for key, tensor in whole.tensors.items() if ".resblocks.23." not in key}
+    for header in (whole, Header(short, {}, 0)):
+        assert read_layout(header, FAMILIES["sd2"]).texts[0]["num_hidden_layers"] == 23
+
+
 def test_sd2_turbo_is_laid_out_like_a_refiner_but_is_none() -> None:
     unet, vae, texts = modules("sd2", 4)
     header = header_of("sd2", unet, vae, texts)

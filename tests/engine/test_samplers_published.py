@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import torch
 
+from cloudbrush.domain.generation import Options
 from cloudbrush.domain.sampling import find_sampler
 from cloudbrush.engine.noise import cpu_noise
-from cloudbrush.engine.samplers import Options, Walk
+from cloudbrush.engine.samplers import Walk
 from cloudbrush.engine.sampling import Plan
-from cloudbrush.engine.schedules import Span
 from cloudbrush.engine.sigmas import ModelSigmas
 
 MODEL = ModelSigmas.sd()
@@ -83,7 +83,7 @@ def test_latents_equal_the_published(
     sampler = find_sampler(name)
     assert sampler is not None
     schedule = "Exponential" if "M SDE" in name else "Karras"
-    plan = Plan.of(sampler, schedule, steps, Span(MODEL))
+    plan = Plan.of(sampler, schedule, steps, MODEL)
     latents, counted = final_latents(plan)
     assert counted == calls
     scale = max(1.0, latents.abs().max().item())
@@ -95,6 +95,6 @@ def test_latents_equal_the_published(
 def test_ddim_with_fresh_noise_equals_the_published() -> None:
     sampler = find_sampler("DDIM")
     assert sampler is not None
-    latents, _ = final_latents(Plan.of(sampler, "Automatic", 20, Span(MODEL), Options(eta_ddim=1.0)))
+    latents, _ = final_latents(Plan.of(sampler, "Automatic", 20, MODEL, Options(eta_ddim=1.0)))
     assert latents.flatten()[:3].tolist() == pytest.approx((-7.77188, 0.62261, -19.62365), abs=2e-2)
     assert latents.double().sum().item() == pytest.approx(-28.5044, abs=0.3)

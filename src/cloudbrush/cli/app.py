@@ -19,8 +19,8 @@ app = typer.Typer(
 jobs = typer.Typer(help="Look at jobs, follow them, call them off, forget them.", no_args_is_help=True)
 endpoints = typer.Typer(help="Look at endpoints, bring them up, take them down.", no_args_is_help=True)
 app.add_typer(jobs, name="jobs")
-app.add_typer(endpoints, name="endpoints")
 app.add_typer(models.app, name="models")
+app.add_typer(endpoints, name="endpoints")
 app.add_typer(aws.app, name="aws")
 
 DataDir = Annotated[

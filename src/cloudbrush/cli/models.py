@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="List the models in the catalogue; upload some to the cloud.")
+app = typer.Typer(help="List the models in the catalogue, upload some to the cloud, convert old files.")
+Kind = Annotated[
+    str | None,
+    typer.Option(
+        help="checkpoint, vae, lora, hypernetwork, embedding or upscaler; others are refused.",
+        show_default="what the file says it is",
+    ),
+]
 DataDir = Annotated[
     Path | None, typer.Option(help="Where everything is kept; ./data by default.", show_default=False)
 ]
@@ -15,7 +22,7 @@ DataDir = Annotated[
 
 @app.callback(invoke_without_command=True)
 def models(context: typer.Context, data_dir: DataDir = None) -> None:
-    """List the models in the catalogue; upload some to the cloud."""
+    """List the models in the catalogue, upload some to the cloud, convert old files."""
     if context.invoked_subcommand is None:
         from cloudbrush.cli import listing
 
@@ -36,13 +43,7 @@ def upload(
         list[str],
         typer.Argument(metavar="FILE|NAME...", help="Files, or names of models in the models folder."),
     ],
-    kind: Annotated[
-        str | None,
-        typer.Option(
-            help="checkpoint, vae, lora, hypernetwork, embedding or upscaler.",
-            show_default="what the file says it is",
-        ),
-    ] = None,
+    kind: Kind = None,
     data_dir: DataDir = None,
 ) -> None:
     """Put models into the cloud, where endpoints there find them.
@@ -52,3 +53,19 @@ def upload(
     from cloudbrush.cli import uploading
 
     uploading.upload(models, kind, data_dir)
+
+
+@app.command()
+def convert(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Files, or folders with such files in them.")
+    ],
+    to: Annotated[
+        Path | None, typer.Option(help="Folder of the new files.", show_default="beside the old ones")
+    ] = None,
+    kind: Kind = None,
+) -> None:
+    """Write .ckpt, .pt, .pth and .bin files as .safetensors, without running what they hold."""
+    from cloudbrush.cli import converting
+
+    converting.convert(paths, to, kind)

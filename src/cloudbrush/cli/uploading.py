@@ -17,11 +17,12 @@ from rich.progress import (
 )
 
 from cloudbrush.cli.console import complaints, console, log_to_stderr, speaking_errors
+from cloudbrush.cli.fields import asset_kind
 from cloudbrush.cli.serving import settings
 from cloudbrush.control import assets
 from cloudbrush.control.cloud_models import CloudModels
 from cloudbrush.domain.asset import AssetKind, ModelAsset
-from cloudbrush.domain.errors import InvalidInput, ModelFileError
+from cloudbrush.domain.errors import ModelFileError
 from cloudbrush.wiring import cloud_models, models_dirs
 
 
@@ -31,7 +32,7 @@ def upload(wanted: list[str], kind: str | None, data_dir: Path | None) -> None:
     with speaking_errors():
         chosen = settings(data_dir)
         cloud = cloud_models(chosen)
-        found = [_located(name, _kind(kind), models_dirs(chosen)) for name in wanted]
+        found = [_located(name, asset_kind(kind), models_dirs(chosen)) for name in wanted]
         for model, path in found:
             _send(cloud, model, path)
 
@@ -41,14 +42,6 @@ def _located(wanted: str, kind: AssetKind | None, folders: tuple[Path, ...]) -> 
         return assets.locate(wanted, kind, folders)
     except ModelFileError as error:
         raise ModelFileError(f"{wanted}: {error.detail}", hint=error.hint) from error
-
-
-def _kind(name: str | None) -> AssetKind | None:
-    try:
-        return None if name is None else AssetKind(name.lower())
-    except ValueError as error:
-        known = ", ".join(kind.value for kind in AssetKind)
-        raise InvalidInput(f"there is no kind {name!r}", field="kind", hint=f"Known are {known}.") from error
 
 
 def _progress() -> Progress:

@@ -29,6 +29,7 @@ FOLDERS = {
     "hypernetworks": AssetKind.HYPERNETWORK,
     "embeddings": AssetKind.EMBEDDING,
     "ESRGAN": AssetKind.UPSCALER,
+    "RealESRGAN": AssetKind.UPSCALER,
 }
 
 
@@ -200,8 +201,8 @@ def _info(kind: AssetKind | None, path: Path) -> model_file.ModelInfo:
     else:
         with path.open("rb") as file:
             info = model_file.read_info(file)
-    if kind and AssetKind.CHECKPOINT in (kind, info.kind) and kind is not info.kind:
-        raise ModelFileError(f"it is a {info.kind}, and a {kind} is wanted here")
+    if kind not in (None, info.kind):
+        raise ModelFileError(f"this is {info.kind.phrase}; {kind.phrase} is wanted here")
     return info
 
 

@@ -13,7 +13,7 @@ import uuid6
 
 from cloudbrush.control.bells import Bells
 from cloudbrush.control.cloud_models import CloudModels
-from cloudbrush.domain.generation import MAX_SEED
+from cloudbrush.domain.generation import RANDOM_SEEDS
 from cloudbrush.providers.base import Provider
 from cloudbrush.stores.base import Stores
 
@@ -27,7 +27,7 @@ def _new_id() -> str:
 
 
 def _new_seed() -> int:
-    return random.randrange(MAX_SEED)
+    return random.randrange(RANDOM_SEEDS)
 
 
 @dataclass(frozen=True)

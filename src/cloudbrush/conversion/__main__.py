@@ -5,6 +5,7 @@ Standard error tells what happens, a JSON object a line: bytes done so far, at l
 
 from __future__ import annotations
 
+import codecs
 import json
 import mmap
 import os
@@ -16,6 +17,7 @@ from cloudbrush.conversion.contents import contents_of
 from cloudbrush.domain.errors import ModelFileError
 
 SOURCE, TARGET, REPORT = 0, 1, 2
+CODECS = ("cp437", "ascii", "latin-1", "raw-unicode-escape")  # of zips and pickles; no import comes later
 
 
 class Output:
@@ -63,7 +65,8 @@ def main() -> None:
         tell({"refused": "it is empty"})
         return
     data = mmap.mmap(SOURCE, 0, access=mmap.ACCESS_READ)
-    "".encode("cp437")  # names in zips; a module that could not be imported later
+    for codec in CODECS:
+        codecs.lookup(codec)
     confine(size, writing.SWELL * size + 4 * writing.BLOCK)
     convert(data)
     os._exit(0)  # nothing is left to tidy up

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from types import ModuleType
 
 ROOM = 2**30  # bytes of memory beside the mapped file
@@ -45,7 +46,8 @@ def _limit(resource: ModuleType, read: int, written: int) -> None:
         if (number := getattr(resource, name, None)) is not None:
             most = resource.getrlimit(number)[1]
             limit = limit if most == resource.RLIM_INFINITY else min(limit, most)
-            resource.setrlimit(number, (limit, limit))
+            with suppress(ValueError):  # macOS takes no limit below what is in use
+                resource.setrlimit(number, (limit, limit))
 
 
 def _refuse(event: str, _: object) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from cloudbrush.conversion import hypernetworks, names
 from cloudbrush.conversion.pickles import Made, TensorPart
 from cloudbrush.domain.errors import ModelFileError
+from cloudbrush.domain.model_signs import is_lone_embedding
 
 WRAPPERS = ("state_dict", "params_ema", "params")  # of checkpoints and VAEs, and of upscalers
 _TOLD = ("name", "step", "sd_checkpoint", "sd_checkpoint_name")  # what trainers note
@@ -25,7 +26,7 @@ class Contents:
 
 
 def contents_of(saved: Any) -> Contents:
-    """The weights of a saved object, without what is around them; raises `ModelFileError` if there are none."""
+    """The weights of a saved object, without what is around them; raises `ModelFileError` if it has none."""
     if isinstance(saved, dict) and "string_to_param" in saved:
         return Contents({"emb_params": _learned(saved["string_to_param"])}, notes(saved))
     if isinstance(saved, dict) and hypernetworks.is_one(saved):
@@ -36,9 +37,9 @@ def contents_of(saved: Any) -> Contents:
         raise ModelFileError(
             "it holds no weights by name", hint="It may be of a form that is not known here."
         )
-    ((first, part), *others) = tensors.items()
-    if not others and len(part.shape) <= 2 and not first.endswith((".weight", ".bias")):
-        return Contents({"emb_params": part}, {"name": first[:_MAX_NOTE]})  # a word as diffusers saves it
+    if is_lone_embedding({key: part.shape for key, part in tensors.items()}):
+        ((word, part),) = tensors.items()
+        return Contents({"emb_params": part}, {"name": word[:_MAX_NOTE]})
     return Contents(tensors)
 
 

@@ -16,12 +16,16 @@ from typing import Any
 
 from cloudbrush.conversion.confinement import seconds
 from cloudbrush.domain import model_file
-from cloudbrush.domain.asset import AssetKind
+from cloudbrush.domain.asset_kind import AssetKind
 from cloudbrush.domain.errors import Conflict, ModelFileError
 from cloudbrush.domain.model_file import ModelInfo
 
 MAX_LINE = 10_000  # characters of a report
 PATIENCE = 4  # times the seconds of computing, for slow disks
+_HERE = Path(__file__).parents[2]  # isolated Python does not look where this very code may lie
+_START = """import sys
+if sys.argv[1] not in sys.path: sys.path.insert(0, sys.argv[1])
+import cloudbrush.conversion.__main__"""
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
 
@@ -50,7 +54,7 @@ def convert(source: Path, target: Path, kind: AssetKind | None, on_progress: Pro
 
 def _run(given: int, made: int, size: int, on_progress: Progress) -> None:
     """Have the file read by a process that has nothing: no environment, no folder, no other file."""
-    program = (sys.executable, "-I", "-B", "-m", "cloudbrush.conversion")
+    program = (sys.executable, "-I", "-B", "-c", _START, str(_HERE))
     needed = {name: os.environ[name] for name in ("SYSTEMROOT",) if name in os.environ}  # Windows
     with tempfile.TemporaryDirectory() as nowhere:
         process = subprocess.Popen(
@@ -92,8 +96,10 @@ def _checked(path: Path, kind: AssetKind | None) -> ModelInfo:
         if kind is None:
             raise
         return ModelInfo(kind)
-    if kind not in (None, info.kind):
-        raise ModelFileError(f"it is a {info.kind}, not a {kind}", hint="Leave out --kind, or correct it.")
+    if kind is not None and kind is not info.kind:
+        raise ModelFileError(
+            f"it is {info.kind.phrase}; {kind.phrase} was expected", hint="Leave out --kind, or correct it."
+        )
     return info
 
 

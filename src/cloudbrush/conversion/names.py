@@ -18,7 +18,8 @@ STORAGES: Mapping[str, str] = {  # torch's classes of storages -> what they hold
     "torch.BoolStorage": "BOOL", "torch.UntypedStorage": "U8", "torch.storage.UntypedStorage": "U8",
 }  # fmt: skip
 TENSORS = frozenset(
-    f"torch._utils._rebuild_{what}" for what in ("tensor", "tensor_v2", "tensor_v3", "parameter")
+    f"torch._utils._rebuild_{what}"
+    for what in ("tensor", "tensor_v2", "tensor_v3", "parameter", "parameter_with_state")
 )
 DICTIONARIES = frozenset({"collections.OrderedDict", "collections.defaultdict"})
 SIZE = "torch.Size"
@@ -28,11 +29,13 @@ PARAMETERS = "torch.nn.modules.container.ParameterDict"  # around the vectors of
 _BYSTANDERS = frozenset(
     {
         *(f"numpy.{core}.multiarray.scalar" for core in ("core", "_core")),
-        *(f"{module}.{kind}" for module in ("builtins", "__builtin__")
-          for kind in "bool bytes dict float int list long object set str tuple".split()),
+        *(f"{module}.{kind}" for module in ("builtins", "__builtin__") for kind in
+          ("bool", "bytes", "dict", "float", "int", "list", "long", "object", "set", "str", "tuple")),
         *(f"pathlib.{kind}" for kind in ("Path", "PosixPath", "PurePosixPath", "WindowsPath")),
         "numpy.dtype", "_codecs.encode", "torch.device", "typing.Any", "argparse.Namespace",
         "collections.Counter",
+        *(f"torch.{kind}Tensor" for kind in
+          ("Double", "Float", "Half", "Long", "Int", "Short", "Char", "Byte")),
     }
 )  # fmt: skip
 _BYSTANDING_PACKAGES = ("pytorch_lightning.", "lightning.", "lightning_fabric.", "omegaconf.")

@@ -57,10 +57,14 @@ class TensorPart:
 
 
 class Machine:
-    """Reads one pickle; `storages` are those it told of, by key."""
+    """Reads one pickle; `storages` are those it told of, by key.
 
-    def __init__(self) -> None:
+    `stored` says what a persistent id stands for; usually it is a storage.
+    """
+
+    def __init__(self, stored: Callable[[Any], Any] | None = None) -> None:
         self.storages: dict[str, Storage] = {}
+        self._stored = stored or self._storage
         self._stack: list[Any] = []
         self._marked: list[list[Any]] = []
         self._memo: dict[int, Any] = {}
@@ -145,7 +149,7 @@ class Machine:
             self.push(_tensor(function.name.rpartition("_")[2], tuple(arguments)))
         elif function.name in names.DICTIONARIES:
             pairs = arguments[0] if arguments and isinstance(arguments[0], list) else ()
-            self.push_dict([value for pair in pairs for value in pair])
+            self.push_dict([value for key, value in pairs for value in (key, value)])
         elif function.name == names.SIZE:
             self.push(tuple(arguments[0][: MAX_RANK + 1]))
         else:
@@ -166,13 +170,18 @@ class Machine:
         if isinstance(self._stack[-1], Made):
             self._stack[-1].state = state
 
-    def stored(self, _: Any) -> None:
-        """A persistent id: what torch writes in place of a storage."""
-        storage = _storage(self._stack.pop())
+    def persistent(self, _: Any) -> None:
+        """A persistent id: what torch writes in place of what it saves elsewhere."""
+        self.push(self._stored(self._stack.pop()))
+
+    def _storage(self, told: Any) -> Any:
+        if isinstance(told, tuple) and told[:1] == ("module",):  # a class, with its source code behind it
+            return told[1]
+        storage = _storage(told)
         base = self.storages.setdefault(storage.key, storage)
         if (base.dtype, base.of) != (storage.dtype, storage.of):
             raise ModelFileError("it describes one storage in two ways")
-        self.push(storage)
+        return storage
 
 
 def _storage(told: Any) -> Storage:
@@ -180,14 +189,14 @@ def _storage(told: Any) -> Storage:
     if what != "storage" or not isinstance(kind, Named) or kind.name not in names.STORAGES:
         raise ModelFileError("it refers to what is no storage of numbers")
     offset, shown = view[0][1:] if view and view[0] else (0, count)
-    _check_numbers((count, offset, shown))
+    check_numbers((count, offset, shown))
     if offset + shown > count:
         raise ModelFileError("a view of a storage reaches behind its end")
     return Storage(str(key), names.STORAGES[kind.name], count, offset, shown)
 
 
 def _tensor(version: str, arguments: tuple[Any, ...]) -> TensorPart:
-    if version == "parameter":
+    if version in ("parameter", "state"):  # a parameter, and one with attributes
         part = arguments[0]
         if not isinstance(part, TensorPart):
             raise ModelFileError("a parameter of it is no tensor")
@@ -198,13 +207,19 @@ def _tensor(version: str, arguments: tuple[Any, ...]) -> TensorPart:
     dtype = storage.dtype
     if version == "v3":
         dtype = names.DTYPES[arguments[6].name.removeprefix("torch.")]
-    _check_numbers((offset, *shape, *stride))
+    return tensor(storage, dtype, offset, shape, stride)
+
+
+def tensor(storage: Storage, dtype: str, offset: Any, shape: Any, stride: Any) -> TensorPart:
+    """A tensor of what a file tells about it; raises `ModelFileError` for what cannot be."""
+    check_numbers((offset, *shape, *stride))
     if len(shape) != len(stride) or len(shape) > MAX_RANK:
         raise ModelFileError("a tensor of it has an impossible shape")
     return TensorPart(storage, dtype, offset, tuple(shape), tuple(stride))
 
 
-def _check_numbers(numbers: tuple[Any, ...]) -> None:
+def check_numbers(numbers: tuple[Any, ...]) -> None:
+    """Raise `ModelFileError` unless all are counts that a file can have."""
     if not all(type(number) is int and 0 <= number < 2**48 for number in numbers):
         raise ModelFileError("a tensor of it has an impossible shape or place")
 
@@ -254,5 +269,5 @@ _ACTS: Mapping[str, _Act] = {
     "OBJ": lambda m, _: m.call_list(m.since_mark()),
     "INST": Machine.instance,
     "BUILD": Machine.build,
-    "BINPERSID": Machine.stored,
+    "BINPERSID": Machine.persistent,
 }

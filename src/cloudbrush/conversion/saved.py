@@ -1,4 +1,7 @@
-"""The two forms in which torch saves: a zip of a pickle and storages; before 1.6 pickles, then storages."""
+"""The forms in which torch saves: a zip of a pickle and storages; before 1.6 pickles, then storages.
+
+Before 0.1.12 it was a tar: see `tars`.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import IO, Any, cast
 
+from cloudbrush.conversion import tars
 from cloudbrush.conversion.pickles import Machine, Storage
 from cloudbrush.domain.errors import ModelFileError
 from cloudbrush.domain.model_file import DTYPE_BYTES
@@ -36,7 +40,7 @@ def read(data: mmap.mmap) -> Saved:
     if start[:4] == b"PK\x03\x04":
         return _read_zip(data)
     if start[257:262] == b"ustar":
-        raise ModelFileError("it is a tar of torch before 0.2, which is not read")
+        return Saved(*tars.read(data))
     if start[8:9] == b"{":
         raise ModelFileError("it is a safetensors file already", hint="Rename it to end in .safetensors.")
     if start[:1] in (b"<", b"{"):

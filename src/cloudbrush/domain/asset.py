@@ -1,23 +1,14 @@
-"""Model files by name: what kinds there are and what is known of each file."""
+"""Model files by name: what is known of each."""
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 from pydantic import BaseModel, ConfigDict
 
+from cloudbrush.domain.asset_kind import AssetKind
+
+__all__ = ["CLOUD_SUFFIX", "AssetKind", "ModelAsset", "plain_name"]
+
 CLOUD_SUFFIX = " [sagemaker]"  # marks models in the cloud wherever people choose one
-
-
-class AssetKind(StrEnum):
-    """What a model file is for; the values are the WebUI's words."""
-
-    CHECKPOINT = "checkpoint"
-    VAE = "vae"
-    LORA = "lora"
-    HYPERNETWORK = "hypernetwork"
-    EMBEDDING = "embedding"
-    UPSCALER = "upscaler"
 
 
 class ModelAsset(BaseModel):

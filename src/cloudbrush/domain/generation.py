@@ -22,7 +22,8 @@ from cloudbrush.domain.asset import plain_name
 from cloudbrush.domain.sampling import AUTOMATIC, SAMPLERS, SCHEDULES, find_sampler, find_schedule
 
 RANDOM_SEED = -1
-MAX_SEED = 2**32 - 1
+RANDOM_SEEDS = 4_294_967_294  # a seed that is drawn is one of so many, as in the WebUI
+MAX_SEED = 2**53 - 1  # that every reader of JSON keeps
 MAX_IMAGES = 100
 SIDE_STEP, MIN_SIDE, MAX_SIDE = 8, 64, 2048  # pixels; a step is what one latent covers
 OWN_VAE = "None"  # as people write it: the checkpoint's own
@@ -116,6 +117,7 @@ class Options(_Frozen):
     negative_minimum_all_steps: bool = False
     skip_early_guidance: Share = 0.0  # share of evaluations at the beginning without the negative prompt
     pad_prompts: bool = False  # shorter of prompt and negative prompt is filled with empty chunks
+    pad_prompts_v0: bool = False  # negative prompt is stretched or cut to the prompt, as DDIM did before 1.6
     extra_noise: Share = 0.0  # added to what hires fix and img2img begin with
     refiner_by_steps: bool = False  # Switch at counts steps, not noise levels (before 1.8)
     hires_refiner: Literal["first pass", "second pass", "both passes"] = "second pass"
@@ -135,6 +137,13 @@ class HiresFix(_Frozen):
     schedule: ScheduleName | None = None
     prompt: Text = ""  # empty: the same
     negative_prompt: Text = ""
+
+    def size(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height in pixels that an image of a first pass ends with."""
+        to_width, to_height = self.resize_width, self.resize_height
+        if not to_width and not to_height:
+            return int(width * self.scale), int(height * self.scale)
+        return to_width or to_height * width // height, to_height or to_width * height // width
 
 
 class Refiner(_Frozen):

@@ -1,4 +1,4 @@
-"""Safetensors headers: read within limits, and what kind of model they describe. Neither torch nor weights.
+"""Safetensors headers: read within limits, and what models they describe. Neither torch nor weights.
 
 Limits and checks guard against files made to exhaust memory or to read what is not theirs.
 """
@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from cloudbrush.domain.asset import AssetKind
+from cloudbrush.domain.asset_kind import AssetKind
 from cloudbrush.domain.errors import ModelFileError
+from cloudbrush.domain.model_signs import FIRST_LAYER, recognise
 
 MAX_HEADER = 25 * 2**20  # bytes
 MAX_TENSORS = 20_000
@@ -32,9 +33,7 @@ DTYPE_BYTES = {
 NATIVE_SIZES = {"sd1": 512, "sd2": 768, "sdxl": 1024, "sdxl-refiner": 1024}  # pixels a side
 SD2_BASE_SIZE = 512  # of the SD2 checkpoints that predict epsilon
 LATENT_CHANNELS = 4
-FIRST_LAYER = "model.diffusion_model.input_blocks.0.0.weight"
 V_KEY, ZERO_SNR_KEY = "v_pred", "ztsnr"  # tensors that mark what trainers have no other place for
-_SD2_WIDTH = 1024  # of the text encoder
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ def read_info(file: BinaryIO) -> ModelInfo:
 
 def inspect(header: Header) -> ModelInfo:
     """What the file is, by the names of its tensors; raises `ModelFileError` when it is nothing known."""
-    kind, family = _recognise(header)
+    kind, family = recognise({key: tensor.shape for key, tensor in header.tensors.items()}, header.metadata)
     family = header.metadata.get("cloudbrush.family", family)
     prediction = _prediction(header, kind, family)
     usual = NATIVE_SIZES.get(family or "", 512)
@@ -162,7 +161,9 @@ def _inputs(header: Header) -> int:
     return [*header.tensors[FIRST_LAYER].shape, 0, 0][1]
 
 
-_CONVERT = "Only whole .safetensors files are loaded; convert .ckpt, .pt and .bin files first."
+_CONVERT = (
+    "Only whole .safetensors files are loaded; `cloudbrush models convert` makes them of .ckpt, .pt and .bin."
+)
 
 
 def _looks_like(prefix: bytes) -> str:
@@ -207,67 +208,3 @@ def _check_places(tensors: Mapping[str, TensorInfo], body: int) -> None:
     if position != body:
         what = "is cut off" if position > body else "goes on after its last tensor"
         raise ModelFileError(f"the file {what}: tensors need {position} bytes, {body} are there")
-
-
-_LORA = re.compile(
-    r"(\.lora_(up|down|A|B)\b|\.lora_linear_layer\.|[._]lora\.(up|down)\.|\.hada_w1_a|\.lokr_w[12]|\.oft_(blocks|diag)|\.(a1|b1)\.weight$"
-    r"|^lora_(unet|te\d?)_|\.(diff|diff_b|w_norm|on_input)$)"
-)
-_HYPERNETWORK = re.compile(r"\d+\.[kv]\.linear\.\d+\.(weight|bias)")
-_SIGNS: tuple[tuple[str, AssetKind, str | None], ...] = (  # the first tensor found decides
-    ("conditioner.embedders.1.model.ln_final.weight", AssetKind.CHECKPOINT, "sdxl"),
-    ("conditioner.embedders.0.model.ln_final.weight", AssetKind.CHECKPOINT, "sdxl-refiner"),
-    ("cond_stage_model.model.ln_final.weight", AssetKind.CHECKPOINT, "sd2"),
-    ("cond_stage_model.transformer.text_model.final_layer_norm.weight", AssetKind.CHECKPOINT, "sd1"),
-    ("cond_stage_model.transformer.final_layer_norm.weight", AssetKind.CHECKPOINT, "sd1"),
-    ("first_stage_model.decoder.conv_in.weight", AssetKind.VAE, None),
-    ("decoder.conv_in.weight", AssetKind.VAE, None),
-    ("emb_params", AssetKind.EMBEDDING, None),
-    ("clip_g", AssetKind.EMBEDDING, "sdxl"),
-    ("conv_first.weight", AssetKind.UPSCALER, None),
-    ("model.0.weight", AssetKind.UPSCALER, None),
-)
-_RELATED = (  # of the same making, but with inputs that Cloudbrush does not give
-    ("depth_model.", "a depth2img checkpoint"),
-    ("embedder.model.", "an unCLIP checkpoint"),
-    ("cond_stage_model.roberta.", "an AltDiffusion checkpoint"),
-)
-_FOREIGN = (  # the beginning of a name, and what such a file is
-    *_RELATED,
-    ("double_blocks.", "a Flux denoiser"),
-    ("model.diffusion_model.double_blocks.", "a Flux checkpoint"),
-    ("model.diffusion_model.joint_blocks.", "a Stable Diffusion 3 checkpoint"),
-    ("control_model.", "a ControlNet"),
-    ("model.diffusion_model.", "a denoiser without its text encoder"),
-    ("down_blocks.", "a bare diffusers denoiser"),
-    ("text_model.", "a bare text encoder"),
-)
-
-
-def _recognise(header: Header) -> tuple[AssetKind, str | None]:
-    _refuse(header, _RELATED)
-    for key, kind, family in _SIGNS:
-        if key in header and (kind != AssetKind.CHECKPOINT or FIRST_LAYER in header):
-            narrow = family == "sdxl-refiner" and header.tensors[key].shape == (_SD2_WIDTH,)
-            return kind, "sd2" if narrow else family  # SD2 turbo is laid out like SDXL's refiner
-    if all(_HYPERNETWORK.fullmatch(key) for key in header.tensors) and header.tensors:
-        return AssetKind.HYPERNETWORK, None
-    if any(_LORA.search(key) for key in header.tensors):
-        return AssetKind.LORA, _lora_family(header.metadata)
-    _refuse(header, _FOREIGN)
-    some = ", ".join(key[:60] for key in list(header.tensors)[:3]) or "nothing"
-    raise ModelFileError(f"this is no kind of model Cloudbrush knows; it holds {some}")
-
-
-def _refuse(header: Header, signs: tuple[tuple[str, str], ...]) -> None:
-    for beginning, what in signs:
-        if any(key.startswith(beginning) for key in header.tensors):
-            raise ModelFileError(f"this is {what}, which Cloudbrush cannot use")
-
-
-def _lora_family(metadata: Mapping[str, str]) -> str | None:
-    if not metadata:
-        return None
-    if metadata.get("ss_base_model_version", "").startswith("sdxl_"):
-        return "sdxl"
-    return "sd2" if metadata.get("ss_v2") == "True" else "sd1"

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
-from cloudbrush.domain.asset import AssetKind
+from cloudbrush.domain.asset_kind import AssetKind
 from cloudbrush.domain.errors import ModelFileError
 from cloudbrush.domain.model_file import NATIVE_SIZES, ModelInfo
 
 MAX_CONFIG = 2**20  # bytes
+MAX_LAYERS = 100  # of anything there can be several of; modules are built before weights are looked at
+MAX_LEVELS = 16  # numbers in a list
+MAX_DEPTH = 3  # of lists in lists
+MAX_NUMBER = 10**6
 PIPELINES = (
     "StableDiffusionPipeline",
     "StableDiffusionImg2ImgPipeline",
@@ -70,8 +75,24 @@ def read_config(path: Path) -> dict[str, Any]:
             config = json.loads(file.read(MAX_CONFIG))
     except FileNotFoundError as error:
         raise ModelFileError(f"{path.parent.name}/{path.name} is missing from the folder") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelFileError(f"{path.parent.name}/{path.name} cannot be read: {error}") from error
+    except OSError as error:
+        raise ModelFileError(f"{path.parent.name}/{path.name} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(f"{path.parent.name}/{path.name} is no JSON") from error
     if not isinstance(config, dict):
         raise ModelFileError(f"{path.parent.name}/{path.name} is not a JSON object")
+    for name, value in config.items():
+        if _largest(value) > (MAX_LAYERS if "layers" in name else MAX_NUMBER):
+            raise ModelFileError(f"{path.parent.name}/{path.name} gives {value!r:.40} for {name[:40]}")
     return config
+
+
+def _largest(value: Any, depth: int = 0) -> float:
+    """The largest number in it, whatever its sign; infinity for not-a-number and for lists without bounds."""
+    if isinstance(value, list):
+        if len(value) > MAX_LEVELS or depth > MAX_DEPTH:
+            return math.inf
+        return max((_largest(part, depth + 1) for part in value), default=0)
+    if isinstance(value, int | float):
+        return abs(value) if math.isfinite(value) else math.inf
+    return 0

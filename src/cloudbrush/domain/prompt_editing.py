@@ -71,12 +71,13 @@ def schedule(text: str, timeline: Timeline) -> list[Period]:
 def period_at(periods: Sequence[Period], evaluation: int) -> int:
     """Which period counts for the denoiser's call number `evaluation`, counted from 0 in each pass.
 
-    The WebUI compares this count with steps counted from 1, so a change comes one call late.
+    The WebUI compares this count with steps counted from 1, so a change comes one call late; and calls that
+    go on after the last step, as those of DPM adaptive may, begin with the first period again.
     """
     for position, period in enumerate(periods):
         if evaluation <= period.until:
             return position
-    return len(periods) - 1
+    return 0
 
 
 class _NotInGrammar(Exception):

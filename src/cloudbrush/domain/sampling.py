@@ -31,7 +31,7 @@ class Schedule:
     """A schedule type as people choose it; its formula lives in `engine.schedules`."""
 
     name: str
-    aliases: tuple[str, ...] = ()
+    aliases: tuple[str, ...]  # the first is what the WebUI calls it inside
 
 
 # In the order of the WebUI's lists, Forge's additions among them.
@@ -121,11 +121,11 @@ def from_recorded(sampler: str | None, schedule: str | None) -> tuple[Sampler, s
     and a sampler's own schedule is called Automatic, both as in the WebUI.
     """
     name = sampler or ""
-    named = find_schedule(schedule) if schedule else None
+    named = next((item for item in SCHEDULES if schedule in (item.name, item.aliases[0])), None)
     for item in SCHEDULES:
         for suffix in (item.name, *item.aliases):
             if name.endswith(" " + suffix):
-                name, named = name.removesuffix(suffix).rstrip(), item
+                name, named = name.removesuffix(" " + suffix), item
                 break
     found = next((item for item in SAMPLERS if item.name == name), DEFAULT_SAMPLER)
     if named is None or named.name == found.own_schedule:

@@ -97,10 +97,11 @@ def tokenize_segments(segments: Iterable[Segment], words: Words = _NO_WORDS) -> 
 def count(prompt: str, *, steps: int = 20, negative: bool = False) -> tuple[int, int]:
     """Tokens in a prompt and the number of them that fit into its chunks, as the WebUI shows "n/75".
 
-    Of a prompt with several parts or readings, the longest counts; a negative prompt has but one part.
+    Of a prompt with several parts or readings, the longest counts; a negative prompt has but one part. Tags
+    of networks do not count, not even in a negative prompt, which is painted with them as text.
     """
-    text = strip_comments(prompt)
-    parts = [Part(text)] if negative else split_parts(cut_network_tags(text)[0])
+    text, _ = cut_network_tags(strip_comments(prompt).strip())
+    parts = [Part(text)] if negative else split_parts(text)
     readings = {period.text for part in parts for period in schedule(part.text, Timeline(steps))}
     longest = max((tokenize(text) for text in readings), key=lambda tokenized: tokenized.count)
     return longest.count, longest.limit

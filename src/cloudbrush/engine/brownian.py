@@ -30,18 +30,19 @@ class BrownianPath:
         self._source = source
         self._seed = seed
         self._shape = shape
+        low, high = _single(low), _single(high)
         self._low, self._high = round(low, DIGITS), round(high, DIGITS)
         self._whole = self._normal() * math.sqrt(high - low)
         self._nodes: OrderedDict[tuple[int, int], Tensor] = OrderedDict()
         self._points: OrderedDict[float, Tensor] = OrderedDict()
 
     def __call__(self, sigma: float, sigma_next: float) -> Tensor:
-        """The path's increment, divided by its standard deviation; float32, where the source makes its numbers."""
+        """The path's increment over its standard deviation; float32, where the source makes its numbers."""
         length = abs(sigma_next - sigma)
         return ((self._at(sigma_next) - self._at(sigma)) / math.sqrt(length)).float()
 
     def _at(self, sigma: float) -> Tensor:
-        place = round(min(max(sigma, self._low), self._high), DIGITS)
+        place = round(min(max(_single(sigma), self._low), self._high), DIGITS)
         if place not in self._points:
             self._points[place] = self._descend(place)
             if len(self._points) > 4:  # of this step and the one before
@@ -79,3 +80,8 @@ class BrownianPath:
         sequence = np.random.SeedSequence(self._seed, spawn_key=spawn_key, pool_size=_POOL)
         seed = int(sequence.generate_state(4)[0])
         return image_noise(self._source, seed, self._shape)().double()
+
+
+def _single(sigma: float) -> float:
+    """A sigma in single precision, in which the WebUI has them before it rounds."""
+    return float(np.float32(sigma))

@@ -42,6 +42,11 @@ class Condition:
             return self
         return replace(self, vectors=torch.cat([self.vectors, self.vectors[-1:].expand(missing, -1)]))
 
+    def fitted_to(self, tokens: int) -> Condition:
+        """Just as long as that, by repeating its last vector or cutting off its end."""
+        fitted = self.repeated_to(tokens)
+        return replace(fitted, vectors=fitted.vectors[:tokens])
+
     def filled_to(self, tokens: int, filling: Tensor) -> Condition:
         """As long as that or longer, by as many (77, width) empty chunks as fit."""
         chunks = (tokens - self.tokens) // len(filling)
@@ -130,6 +135,10 @@ class Reading:
         """How many vectors each has."""
         return self.encoded[0].tokens
 
+    def fitted_to(self, tokens: int) -> Reading:
+        """With each just as long as that."""
+        return replace(self, encoded=tuple(one.fitted_to(tokens) for one in self.encoded))
+
 
 @dataclass(frozen=True, eq=False)
 class Guide:
@@ -154,8 +163,12 @@ class Guide:
         *,
         size: tuple[int, int],
         skipping: Skipping = Skipping(),
+        fit_negative: bool = False,
     ) -> Guide:
-        """The guide of a pass over (width, height) pixels; shares in prompts follow its timeline."""
+        """The guide of a pass over (width, height) pixels; shares in prompts follow its timeline.
+
+        `fit_negative`: the negative prompt is made as long as the prompt, as the WebUI did before 1.6.
+        """
         text, _ = cut_network_tags(strip_comments(prompt))
         parts = split_parts(text)
         if len(parts) > MOST_PARTS:
@@ -167,7 +180,9 @@ class Guide:
         read = _Read(reader, timeline, size)
         negative = read(strip_comments(negative_prompt), negative=True)
         positive = tuple((read(part.text), part.weight) for part in parts)
-        if reader.filling is not None:
+        if fit_negative:
+            negative = negative.fitted_to(max(reading.tokens for reading, _ in positive))
+        elif reader.filling is not None:
             positive, negative = _filled(positive, negative, reader.filling)
         return cls(positive, negative, scale, extras, skipping, max(1, timeline.steps))
 

@@ -47,7 +47,7 @@ def image_noise(
     resized_from: tuple[int, int] | None = None,
     seed_delta: int = 0,
 ) -> Noise:
-    """The noise of one image, from the source of that name (NV, CPU or GPU); shape: (channels, height, width).
+    """The noise of one image, from the source of that name (NV, CPU, GPU); shape: (channels, height, width).
 
     `variation` and `resized_from` (height, width in latents) make the first tensor resemble that of another
     seed and of another size; `seed_delta` (ENSD) is added to the seed for all later ones. Raises

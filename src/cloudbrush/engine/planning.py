@@ -128,6 +128,7 @@ class Planner:
                 options.skip_early_guidance,
                 plan.calls,
             ),
+            fit_negative=options.pad_prompts_v0,
         )
         sigmas = loaded.checkpoint.sigmas_for(options.noise_schedule, downcast=options.downcast_alphas)
         return Painter(loaded, guide, sigmas)

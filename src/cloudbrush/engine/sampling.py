@@ -82,7 +82,7 @@ class Plan:
         algorithm, span = SAMPLERS[sampler.name], Span.of(model, options)
         timesteps: list[int] = []
         if algorithm.walk is Walk.TIMESTEPS:
-            timesteps, noised_at = _timesteps(steps, late, model)
+            timesteps, noised_at = _timesteps(steps, late, model, options)
             sigmas = [model.sigmas[timestep] for timestep in reversed(timesteps)]
             highest = noised_at
         else:
@@ -120,22 +120,26 @@ class Plan:
         function, options = self.algorithm.function, self._sampler_options()
         if self.over_image and self.steps == 0:
             return _nothing_to_do(x if image is None else image)
-        low, high = self.span.model.min, self.span.model.max  # whatever the schedule says, like the WebUI
-        if self.over_image:
-            low, high = self.sigmas[-2], self.sigmas[0]
         match self.algorithm.walk:
             case Walk.TIMESTEPS:
                 return function(x, self.timesteps, self.span.model, noise, options)
             case Walk.CALLS:
-                return function(x, high, low, self.steps, noise, options)
+                return function(x, *self._ends, self.steps, noise, options)
             case Walk.TOLERANCE:
-                return function(x, high, low, noise, options)
+                return function(x, *self._ends, noise, options)
             case Walk.CONSISTENCY:
                 return consistent_sampling(lcm(x, self.sigmas, noise, options), self.timestep)
             case Walk.BROWNIAN:
                 return function(x, self.sigmas, self._path(first, brownian_source, seed), options)
             case _:
                 return function(x, self.sigmas, noise, options)
+
+    @property
+    def _ends(self) -> tuple[float, float]:
+        """Between which sigmas an algorithm chooses its steps: the model's, whatever the schedule says."""
+        if self.over_image:
+            return self.sigmas[0], self.sigmas[-2]
+        return self.span.model.max, self.span.model.min
 
     def _noised(self, noise: Tensor, image: Tensor | None) -> Tensor:
         """Where the sampler begins: noise alone, or an image under noise."""
@@ -164,12 +168,18 @@ class Plan:
         return _OnDevice(BrownianPath(source, seed, tuple(first.shape), low, self.highest), first)
 
 
-def _timesteps(steps: int, late: Late | None, model: ModelSigmas) -> tuple[list[int], float]:
-    """The timesteps of a pass, ascending, and the noise level of what it begins with."""
+def _timesteps(
+    steps: int, late: Late | None, model: ModelSigmas, options: Options
+) -> tuple[list[int], float]:
+    """The timesteps of a pass, ascending, and the noise level of what it begins with.
+
+    Discarding the penultimate sigma plans one more, and then, like the WebUI, leaves none out.
+    """
+    more = 1 if options.discard_penultimate else 0
     if late is None:
-        timesteps = ddim_timesteps(steps, model)
+        timesteps = ddim_timesteps(steps + more, model)
         return timesteps, model.sigmas[timesteps[-1]]
-    timesteps = ddim_timesteps(max(1, late.of), model)
+    timesteps = ddim_timesteps(max(1, late.of) + more, model)
     last = min(late.last, len(timesteps) - 1)
     return timesteps[:last], model.sigmas[timesteps[last]]
 

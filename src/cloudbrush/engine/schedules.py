@@ -1,8 +1,8 @@
 """Schedules: which noise levels a run visits (specification 3.4).
 
 A schedule is a list of sigmas, descending and, but for KL Optimal, ending with 0. Sigmas are numbers of the
-host, so that no sampler has to wait for the device to know where it is. Some are computed in float32, as the
-WebUI's are, where the difference would show.
+host, so that no sampler has to wait for the device to know where it is. They are computed in float32, in the
+WebUI's order of operations: Brownian paths are rough, and show a difference in the last digit.
 """
 
 from __future__ import annotations
@@ -13,10 +13,20 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+import torch
 from scipy.special import betaincinv  # type: ignore[import-untyped]
+from torch import Tensor
 
 from cloudbrush.domain.errors import GenerationFailed
 from cloudbrush.domain.generation import Options
+from cloudbrush.engine.searched_sigmas import (
+    AYS_32_SD,
+    AYS_32_SDXL,
+    AYS_SD,
+    AYS_SDXL,
+    GITS_SD,
+    GITS_SDXL,
+)
 from cloudbrush.engine.sigmas import ModelSigmas
 
 
@@ -68,7 +78,7 @@ class Span:
 
 def uniform(steps: int, span: Span) -> list[float]:
     """Timesteps evenly from the last to the first."""
-    return [*(span.model.sigma(t) for t in np.linspace(span.last_timestep, 0, steps)), 0.0]
+    return _ended(span.model.sigmas_at(torch.linspace(span.last_timestep, 0, steps)))
 
 
 def karras(steps: int, span: Span) -> list[float]:
@@ -79,33 +89,30 @@ def karras(steps: int, span: Span) -> list[float]:
 def karras_between(steps: int, lowest: float, highest: float, rho: float = 7.0) -> list[float]:
     """The same between any two sigmas."""
     high, low = highest ** (1 / rho), lowest ** (1 / rho)
-    ramp = np.linspace(0, 1, steps, dtype=np.float32)
-    return [*((high + ramp * (low - high)) ** rho).tolist(), 0.0]
+    return _ended((high + torch.linspace(0, 1, steps) * (low - high)) ** rho)
 
 
 def exponential(steps: int, span: Span) -> list[float]:
     """Even in ln sigma."""
-    return [*np.exp(np.linspace(math.log(span.high), math.log(span.low), steps)).tolist(), 0.0]
+    return _ended(torch.linspace(math.log(span.high), math.log(span.low), steps).exp())
 
 
 def polyexponential(steps: int, span: Span) -> list[float]:
     """Polynomial in ln sigma."""
-    ramp = np.linspace(1, 0, steps, dtype=np.float32) ** (span.rho or 1.0)
     low, high = math.log(span.low), math.log(span.high)
-    return [*np.exp(ramp * (high - low) + low).tolist(), 0.0]
+    return _ended((torch.linspace(1, 0, steps) ** (span.rho or 1.0) * (high - low) + low).exp())
 
 
 def sgm_uniform(steps: int, span: Span) -> list[float]:
     """Timesteps evenly, one more than asked for, without the last (Stability's own sampling code)."""
-    first, last = span.model.timestep(span.high), span.model.timestep(span.low)
-    return [*(span.model.sigma(t) for t in np.linspace(first, last, steps + 1)[:-1]), 0.0]
+    return _ended(span.model.sigmas_at(_timesteps(steps + 1, span)[:-1]))
 
 
 def kl_optimal(steps: int, span: Span) -> list[float]:
     """Even in atan sigma (Sabour et al. 2024, theorem 3.1); ends above 0."""
-    share = np.arange(steps + 1, dtype=np.float32) / steps
-    angle = share * math.atan(span.low) + (1 - share) * math.atan(span.high)
-    sigmas: list[float] = np.tan(angle).tolist()
+    low, high = (torch.tensor(sigma).arctan() for sigma in (span.low, span.high))
+    share = torch.arange(steps + 1) / steps
+    sigmas: list[float] = (share * low + (1 - share) * high).tan().tolist()
     return sigmas
 
 
@@ -117,8 +124,7 @@ def simple(steps: int, span: Span) -> list[float]:
 
 def normal(steps: int, span: Span) -> list[float]:
     """Timesteps evenly between those of the first and last sigma."""
-    first, last = span.model.timestep(span.high), span.model.timestep(span.low)
-    return [*(span.model.sigma(t) for t in np.linspace(first, last, steps)), 0.0]
+    return _ended(span.model.sigmas_at(_timesteps(steps, span)))
 
 
 def ddim(steps: int, span: Span) -> list[float]:
@@ -137,45 +143,34 @@ def beta(steps: int, span: Span) -> list[float]:
 def turbo(steps: int, span: Span) -> list[float]:
     """Timesteps evenly, rounded, as SDXL Turbo was distilled."""
     count = len(span.model.sigmas)
-    timesteps = np.round(np.arange(steps, 0, -1) * (count / steps) - 1).clip(0, count - 1)
-    return [*(span.model.sigmas[int(t)] for t in timesteps), 0.0]
+    timesteps = (torch.arange(steps, 0, -1) * (count / steps) - 1).round()
+    return _ended(span.model.sigmas_at(timesteps))
 
 
-def tabulated(*sigmas: float) -> Callable[[int, Span], list[float]]:
+def _timesteps(count: int, span: Span) -> Tensor:
+    """So many timesteps, from that of the first sigma to that of the last."""
+    return torch.linspace(span.model.timestep(span.high), span.model.timestep(span.low), count)
+
+
+def _ended(sigmas: Tensor) -> list[float]:
+    return [*sigmas.tolist(), 0.0]
+
+
+def tabulated(sd: tuple[float, ...], sdxl: tuple[float, ...]) -> Callable[[int, Span], list[float]]:
     """A schedule found by search, resampled log-linearly where another number of steps is asked for."""
-    logarithms = np.log(sigmas[::-1])
 
-    def schedule(steps: int, _span: Span) -> list[float]:
-        if steps == len(sigmas):
-            return [*sigmas, 0.0]
-        places = np.linspace(0, 1, steps)
-        resampled = np.exp(np.interp(places, np.linspace(0, 1, len(sigmas)), logarithms))
+    def schedule(steps: int, span: Span) -> list[float]:
+        found = sdxl if span.model.sdxl else sd
+        if steps == len(found):
+            return [*found, 0.0]
+        places = np.linspace(0, 1, len(found))
+        resampled = np.exp(np.interp(np.linspace(0, 1, steps), places, np.log(found[::-1])))
         return [*resampled[::-1].tolist(), 0.0]
 
     return schedule
 
 
-# Sabour et al. 2024, table of SD1.5; 32 steps and the search of Chen et al. 2024 (GITS) as Forge offers them.
-_AYS = tabulated(14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029)
-_GITS = tabulated(14.615, 4.617, 2.507, 1.236, 0.702, 0.402, 0.24, 0.156, 0.104, 0.094, 0.029)
-_AYS_32 = tabulated(
-    *(
-        14.615,
-        11.23951,
-        8.64363,
-        6.647294,
-        5.572508,
-        4.716485,
-        3.991961,
-        3.519561,
-        3.134905,
-        2.792288,
-        2.487736,
-    ),
-    *(2.216639, 1.975083, 1.779317, 1.614753, 1.46541, 1.314849, 1.166425, 1.034756, 0.9157374, 0.8074817),
-    *(0.7120236, 0.6217389, 0.530652, 0.4529096, 0.3749145, 0.2746182, 0.2011529, 0.1410587, 0.06682881),
-    *(0.03166121, 0.015),
-)
+_AYS = tabulated(AYS_SD, AYS_SDXL)
 
 SCHEDULES: dict[str, Callable[[int, Span], list[float]]] = {
     "Uniform": uniform,
@@ -190,9 +185,9 @@ SCHEDULES: dict[str, Callable[[int, Span], list[float]]] = {
     "DDIM": ddim,
     "Beta": beta,
     "Turbo": turbo,
-    "Align Your Steps GITS": _GITS,
+    "Align Your Steps GITS": tabulated(GITS_SD, GITS_SDXL),
     "Align Your Steps 11": _AYS,
-    "Align Your Steps 32": _AYS_32,
+    "Align Your Steps 32": tabulated(AYS_32_SD, AYS_32_SDXL),
 }
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+import torch
+from torch import Tensor
 
 TIMESTEPS = 1000
 BETA_START, BETA_END = 0.00085, 0.012
@@ -20,6 +22,7 @@ class ModelSigmas:
     """The noise levels a model was trained at, ascending, one per integer timestep from 0."""
 
     sigmas: tuple[float, ...]
+    sdxl: bool = False  # whether schedules that were found by search are those for SDXL
 
     @classmethod
     def sd(cls) -> ModelSigmas:
@@ -28,7 +31,7 @@ class ModelSigmas:
 
     @classmethod
     @cache
-    def of(cls, noise_schedule: str, *, downcast: bool = False) -> ModelSigmas:
+    def of(cls, noise_schedule: str, *, downcast: bool = False, sdxl: bool = False) -> ModelSigmas:
         """Those of SD1, SD2 and SDXL under a noise schedule.
 
         `downcast`: squared signal shares in half precision, as the WebUI had them before 1.7.
@@ -39,7 +42,7 @@ class ModelSigmas:
             alphas_cumprod = alphas_cumprod.astype(np.float16)
         if noise_schedule == ZERO_TERMINAL_SNR:  # in half precision it would overflow
             alphas_cumprod = _without_signal_at_last(alphas_cumprod.astype(np.float64))
-        return cls(tuple(np.sqrt((1 - alphas_cumprod) / alphas_cumprod).tolist()))
+        return cls(tuple(np.sqrt((1 - alphas_cumprod) / alphas_cumprod).tolist()), sdxl)
 
     @property
     def min(self) -> float:
@@ -68,10 +71,14 @@ class ModelSigmas:
 
     def sigma(self, timestep: float) -> float:
         """The sigma of a fractional timestep, linear in between in ln sigma."""
-        low = min(max(math.floor(timestep), 0), len(self.sigmas) - 1)
-        high = min(low + 1, len(self.sigmas) - 1)
-        share = min(max(timestep - low, 0.0), 1.0)
-        return math.exp((1 - share) * math.log(self.sigmas[low]) + share * math.log(self.sigmas[high]))
+        return self.sigmas_at(torch.tensor([timestep])).item()
+
+    def sigmas_at(self, timesteps: Tensor) -> Tensor:
+        """The same of many at once, in float32 as the WebUI counts; (n,) both."""
+        logarithms = torch.tensor(self.sigmas, dtype=torch.float64).log().float()
+        timesteps = timesteps.float().clamp(0, len(self.sigmas) - 1)
+        low, high, share = timesteps.floor().long(), timesteps.ceil().long(), timesteps.frac()
+        return ((1 - share) * logarithms[low] + share * logarithms[high]).exp()
 
 
 def _without_signal_at_last(alphas_cumprod: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ NO_ENDPOINT = ""  # the value of the dropdown's first entry
 NO_JOB = ""
 ANY = ""
 LATEST = 10  # jobs listed unless all are shown
+TASKS = ("txt2img", "img2img")
 PAGE = 100  # jobs asked for at a time when all are shown
 MOVING = frozenset({EndpointState.CREATING, EndpointState.UPDATING, EndpointState.DELETING})
 
@@ -135,7 +136,7 @@ def _build_filters(show_all: gr.Checkbox, advanced: gr.Checkbox) -> tuple[gr.Col
 
     with gr.Column(visible=False, elem_id="cloud_filters", min_width=0) as column:
         with gr.Row(elem_classes="fields thirds"):
-            task = choice("Task Type", "cloud_filter_task", [("Any", ANY), ("txt2img", "txt2img")])
+            task = choice("Task Type", "cloud_filter_task", [("Any", ANY), *((task, task) for task in TASKS)])
             endpoint = choice("SageMaker Endpoint", "cloud_filter_endpoint", [("Any", ANY)])
             checkpoint = choice("Checkpoint", "cloud_filter_checkpoint", [("Any", ANY)])
         with gr.Row(elem_classes="fields thirds"):
@@ -179,13 +180,14 @@ def endpoint_choices(endpoints: Sequence[Endpoint], chosen: str) -> list[tuple[s
 
 
 def endpoint_updates(endpoints: Sequence[Endpoint], chosen: str) -> list[Any]:
-    """Endpoint dropdown, note and Generate button when `chosen` is chosen.
+    """Endpoint dropdown, note and the Generate buttons when `chosen` is chosen.
 
     The dropdown is only told its entries: its value is the person's, who may have chosen again meanwhile.
     """
     now = next((endpoint for endpoint in endpoints if endpoint.name == chosen), None)
     dropdown = gr.update(choices=endpoint_choices(endpoints, chosen))
-    return [dropdown, endpoint_note(endpoints, chosen, now), generate_label(now)]
+    label = generate_label(now)
+    return [dropdown, endpoint_note(endpoints, chosen, now), label, label]
 
 
 async def listed_endpoints(client: Client) -> list[Endpoint]:
@@ -248,6 +250,6 @@ async def filter_choices(client: Client) -> tuple[Any, Any]:
     places += [(endpoint.name, endpoint.name) for endpoint in await listed_endpoints(client)]
     models = [
         ("Any", ANY),
-        *((asset.name, asset.name) for asset in await client.models(AssetKind.CHECKPOINT)),
+        *((asset.shown_name, asset.name) for asset in await client.models(AssetKind.CHECKPOINT)),
     ]
     return gr.update(choices=places, value=ANY), gr.update(choices=models, value=ANY)

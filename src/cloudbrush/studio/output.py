@@ -12,10 +12,11 @@ from gradio.processing_utils import save_bytes_to_cache
 from cloudbrush.client import Client
 from cloudbrush.domain.endpoint import THIS_MACHINE
 from cloudbrush.domain.errors import CloudbrushError
-from cloudbrush.domain.generation import Txt2Img
+from cloudbrush.domain.infotext import write
 from cloudbrush.domain.invocation import ImageResult
 from cloudbrush.domain.job import Job, JobState, Problem
 from cloudbrush.studio.live import JobView
+from cloudbrush.studio.telling import problem
 
 EMPTY = '<div class="empty"><p>No image yet</p><p>Write a prompt and press Generate.</p></div>'
 STATES = {
@@ -27,6 +28,15 @@ STATES = {
     JobState.EXPIRED: "Expired",
     JobState.TIMED_OUT: "Timed out",
 }
+
+
+@dataclass(frozen=True)
+class Sends:
+    """Where the image shown can be led to."""
+
+    to_txt2img: gr.Button
+    to_img2img: gr.Button
+    to_inpaint: gr.Button
 
 
 @dataclass(frozen=True)
@@ -47,8 +57,8 @@ class Output:
         return [getattr(self, field.name) for field in fields(self)]
 
 
-def build_output() -> tuple[gr.Textbox, Output]:
-    """The Inference ID, which says what is shown, and everything that shows it."""
+def build_output() -> tuple[gr.Textbox, Output, Sends]:
+    """The Inference ID, which says what is shown, everything that shows it, and where it can be sent."""
     with gr.Column(elem_id="txt2img_results", elem_classes="card", min_width=0):
         stage = gr.HTML(EMPTY, elem_id="txt2img_stage")
         gallery = gr.Gallery(
@@ -67,6 +77,14 @@ def build_output() -> tuple[gr.Textbox, Output]:
             cancel = gr.Button("Cancel", elem_id="txt2img_cancel", **small)
             save = gr.DownloadButton("Save", elem_id="txt2img_save", **small)
             delete = gr.Button("Delete", elem_id="txt2img_delete", **small)
+        with gr.Row(elem_id="txt2img_sends", elem_classes="actions"):
+            gr.HTML("<p>Send to</p>")
+            sends = Sends(
+                *(
+                    gr.Button(place, elem_id=f"txt2img_send_to_{place}", size="sm", min_width=0, scale=0)
+                    for place in ("txt2img", "img2img", "inpaint")
+                )
+            )
         inference_id = gr.Textbox(
             label="Inference ID",
             elem_id="inference_id",
@@ -83,7 +101,7 @@ def build_output() -> tuple[gr.Textbox, Output]:
             placeholder="Appears with the image, and is saved inside it",
             buttons=["copy"],
         )
-    return inference_id, Output(state, stage, gallery, infotext, cancel, save, delete)
+    return inference_id, Output(state, stage, gallery, infotext, cancel, save, delete), sends
 
 
 Shown = dict[str, dict[str, Any]]  # what each component of Output shows, by name
@@ -168,33 +186,12 @@ def progress(view: JobView) -> str:
     )
 
 
-def problem(error: CloudbrushError | Problem) -> str:
-    """An error for people: what happened and what to do about it."""
-    hint = f" <span>{escape(error.hint)}</span>" if error.hint else ""
-    return f"<p><b>{escape(sentence(error.detail))}</b>{hint}</p>"
-
-
-def sentence(detail: str) -> str:
-    """The detail as a sentence of its own."""
-    return f"{detail[:1].upper()}{detail[1:]}" + ("" if detail.endswith(".") else ".")
-
-
 def infotext(view: JobView, selected: int) -> str:
     """What made the image that is selected, or will make the first one."""
     if not view.images:
-        return described(view.job.generation)
+        generation = view.job.generation
+        return write(generation, seed=generation.seed, model_hash="")
     return view.images[min(selected, len(view.images) - 1)].infotext
-
-
-def described(generation: Txt2Img) -> str:
-    """Prompt and parameters of a job that has no image yet."""
-    negative = f"Negative prompt: {generation.negative_prompt}" if generation.negative_prompt else ""
-    parameters = (
-        f"Steps: {generation.steps}, Sampler: {generation.sampler}, Schedule type: {generation.schedule}, "
-        f"CFG scale: {generation.cfg_scale:g}, Seed: {generation.seed}, "
-        f"Size: {generation.width}x{generation.height}, Model: {generation.checkpoint}"
-    )
-    return "\n".join(part for part in (generation.prompt, negative, parameters) if part)
 
 
 async def fetch(client: Client, cache: str, job: Job, image: ImageResult) -> str:

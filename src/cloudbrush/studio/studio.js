@@ -2,6 +2,24 @@
 
 const tips = __TIPS__;
 
+// The forms as they are left, kept in this browser. Changes that come together are written once.
+const REMEMBERED = "cloudbrush-form";
+const NAMES = __NAMES__;
+const TOGETHER = 50; // milliseconds
+let changed = null;
+function write() {
+  if (changed) localStorage.setItem(REMEMBERED, JSON.stringify(changed));
+  changed = null;
+}
+window.cloudbrush = {
+  remember(values) {
+    if (!changed) setTimeout(write, TOGETHER);
+    changed = Object.fromEntries(NAMES.map((name, i) => [name, values[i]]));
+  },
+  remembered: () => JSON.parse(localStorage.getItem(REMEMBERED)),
+};
+addEventListener("pagehide", write);
+
 // A tooltip is put on the first time a control is touched or focused, whenever Gradio made it.
 function explain(event) {
   const control = event.target.closest?.("[id]");
@@ -19,15 +37,20 @@ document.addEventListener("keydown", (event) => {
   if (!event.ctrlKey && !event.metaKey) return;
   if (event.key === "Enter") {
     event.preventDefault();
-    document.querySelector("#txt2img_generate")?.click();
+    generate()?.click();
   } else if (event.key in STEPS && event.target.matches(PROMPTS)) {
     event.preventDefault();
     weigh(event.target, STEPS[event.key]);
   }
 });
 
+// The Generate button of the tab that is open.
+function generate() {
+  return [...document.querySelectorAll(".generate")].find((button) => button.getClientRects().length);
+}
+
 // Ctrl+Up and Ctrl+Down in a prompt box: the weight of the selection, or of the brackets or word at the caret.
-const PROMPTS = "#txt2img_prompt textarea, #txt2img_neg_prompt textarea";
+const PROMPTS = ".counted textarea";
 const STEPS = { ArrowUp: 0.1, ArrowDown: -0.1 };
 
 function weigh(box, step) {
@@ -43,9 +66,13 @@ function weigh(box, step) {
   }
   weight = Math.round((weight + step) * 100) / 100;
   const plain = weight === 1;
-  box.value = head + (plain ? inner : `(${inner}:${weight})`) + tail;
+  fill(box, head + (plain ? inner : `(${inner}:${weight})`) + tail);
   const from = head.length + (plain ? 0 : 1);
   box.setSelectionRange(from, from + inner.length);
+}
+
+function fill(box, text) {
+  box.value = text;
   box.dispatchEvent(new Event("input", { bubbles: true }));
 }
 
@@ -63,11 +90,62 @@ function wordAt(text, caret) {
   return [caret - before.length, caret + after.length];
 }
 
-// Buttons that only show a symbol are named by their tooltip.
-for (const button of document.querySelectorAll('button.tool')) button.setAttribute('aria-label', tips[button.id]);
+// A click on a card beside Generation puts its tag or word into the prompt box, or takes it out again. Words go
+// into the negative prompt if that was the box a person wrote in last.
+let writtenIn = null;
+document.addEventListener("focusin", (event) => {
+  if (event.target.matches(".prompts textarea")) writtenIn = event.target;
+});
+document.addEventListener("click", (event) => {
+  const card = event.target.closest?.("[data-insert]");
+  if (!card) return;
+  const task = card.closest(".extra-tabs").id.split("_")[0];
+  const [prompt, negative] = document.querySelectorAll(`#${task}_prompts textarea`);
+  const box = card.dataset.place === "either" && writtenIn === negative ? negative : prompt;
+  const words = card.dataset.insert;
+  const kept = box.value.split(words);
+  if (kept.length > 1) fill(box, kept.map((part) => part.trim()).filter(Boolean).join(" "));
+  else fill(box, [box.value.trimEnd(), words].filter(Boolean).join(" "));
+});
+document.addEventListener("input", (event) => {
+  const search = event.target.closest?.(".network-search");
+  if (!search) return;
+  const wanted = event.target.value.toLowerCase();
+  const cards = document.getElementById(search.id.replace("extra_search", "cards"));
+  for (const card of cards.querySelectorAll(".card-item")) {
+    card.hidden = !card.dataset.search.toLowerCase().includes(wanted);
+  }
+});
+
+// A value that was refused is marked at its own control until it is changed.
+function mark(control, words) {
+  control.dataset.refused = words;
+  control.querySelector("input, textarea")?.setAttribute("aria-invalid", "true");
+  control.scrollIntoView({ block: "nearest" });
+  const unmark = () => {
+    delete control.dataset.refused;
+    control.querySelector("input, textarea")?.removeAttribute("aria-invalid");
+  };
+  for (const change of ["input", "click"]) control.addEventListener(change, unmark, { once: true });
+}
+const notice = document.getElementById("notice");
+new MutationObserver(() => {
+  for (const marked of document.querySelectorAll("[data-refused]")) delete marked.dataset.refused;
+  const told = notice.querySelector("[data-control]");
+  const control = told && document.getElementById(told.dataset.control);
+  if (control) mark(control, told.querySelector("b").textContent);
+}).observe(notice, { childList: true, subtree: true });
+
+// Buttons that only show a symbol are named by their tooltip, also those of tabs that are opened later.
+function nameTools() {
+  const unnamed = document.querySelectorAll("button.tool:not([aria-label])");
+  for (const button of unnamed) button.setAttribute("aria-label", tips[button.id]);
+}
+new MutationObserver(nameTools).observe(document.getElementById("columns"), { childList: true, subtree: true });
+nameTools();
 
 // Screen readers are told of changes here.
-const announced = { txt2img_state: "polite", txt2img_notice: "assertive", cloud_endpoint_note: "polite" };
+const announced = { txt2img_state: "polite", notice: "assertive", cloud_endpoint_note: "polite" };
 for (const [id, manner] of Object.entries(announced)) {
   document.getElementById(id)?.setAttribute("aria-live", manner);
 }

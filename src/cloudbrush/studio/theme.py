@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import gradio as gr
 from gradio.themes import Base, Color
 
-from cloudbrush.studio.tips import TIPS
-
 HERE = Path(__file__).parent
 STYLES = HERE / "studio.css"
+SCRIPT = HERE / "studio.js"
 
 # White on 600 and 700 keeps a contrast of at least 4.5.
 ACCENT = Color(
@@ -89,6 +87,7 @@ def _surfaces() -> dict[str, str]:
 
 def _controls() -> dict[str, str]:
     return {
+        "color_accent": "*neutral_700",
         "input_background_fill": "white",
         "input_background_fill_dark": "*neutral_950",
         "input_background_fill_focus": "white",
@@ -144,13 +143,11 @@ def _controls() -> dict[str, str]:
     }
 
 
-def script() -> str:
-    """What the page does by itself: keys, tooltips, announcements."""
-    return (HERE / "studio.js").read_text().replace("__TIPS__", json.dumps(TIPS))
-
-
 # Every listener of ours: no spinner over what it changes, and no entry in Gradio's API pages.
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
+
+# Values as the browser sends them: a page that Gradio no longer remembers may still submit what it shows.
+AS_SENT = {"preprocess": False}
 
 
 def tool(symbol: str, elem_id: str) -> gr.Button:

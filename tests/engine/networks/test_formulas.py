@@ -234,6 +234,29 @@ def test_boft() -> None:
     equal(change(weight, oft_blocks=blocks), dense @ weight.numpy() - weight.numpy())
 
 
+def test_boft_of_convolutions_shrunk_and_rescaled() -> None:
+    """alpha · outputs is the most that Q may be long; each output is scaled after the turns."""
+    out, size = 16, 4
+    blocks, weight, rescale = rand(1, out // size, size, size), rand(out, IN, K, K), rand(out, 1)
+    turned = block_diagonal(rotations(blocks, limit=0.01 * out)[0])
+    order = [
+        start + half * 2 + offset for start in range(0, out, 4) for offset in range(2) for half in (0, 1)
+    ]
+    gather = np.eye(out)[order]
+    dense = np.diag(rescale[:, 0]) @ gather.T @ turned @ gather @ weight.flatten(1).numpy()
+    ours = change(weight, oft_blocks=blocks, alpha=0.01, rescale=rescale)
+    torch.testing.assert_close(
+        ours, torch.from_numpy(dense).reshape(weight.shape) - weight, rtol=1e-6, atol=1e-6
+    )
+
+
+def test_a_rescaled_rotation_of_convolutions() -> None:
+    blocks, rescale = rand(4, 3, 3), rand(OUT, 1, 1, 1)
+    flat = CONV.flatten(1).numpy()
+    dense = np.diag(rescale.flatten()) @ block_diagonal(rotations(blocks)).T @ flat
+    equal(change(CONV, oft_blocks=blocks, rescale=rescale), dense.reshape(CONV.shape) - CONV.numpy())
+
+
 @pytest.mark.parametrize("weight", [LINEAR, CONV])
 def test_dora_per_input(weight: Tensor) -> None:
     """kohya: (W + scaled BA) · m / norm over all but the input axis."""
@@ -257,6 +280,33 @@ def test_dora_per_output() -> None:
         change(LINEAR, **parts, magnitude=magnitude[:, 0]),
         merged * magnitude.numpy() / after - LINEAR.numpy(),
     )
+
+
+def test_dora_per_output_of_convolutions() -> None:
+    up, down, magnitude = rand(OUT, RANK, 1, 1), rand(RANK, IN, K, K), rand(OUT, 1, 1, 1)
+    low = np.einsum("or,rikm->oikm", up[..., 0, 0].numpy(), down.numpy())
+    before = np.sqrt((CONV.numpy() ** 2).sum(axis=(1, 2, 3), keepdims=True))
+    dense = (CONV.numpy() + low) * magnitude.numpy() / before - CONV.numpy()
+    equal(change(CONV, lora_up=up, lora_down=down, dora_scale=magnitude), dense)
+
+
+def test_dora_of_other_kinds() -> None:
+    """Whatever the change, its scale comes first, the magnitudes after it."""
+    magnitude = rand(1, IN)
+
+    def decomposed(low: np.ndarray) -> np.ndarray:
+        merged = LINEAR.numpy() + low
+        return merged * magnitude.numpy() / np.linalg.norm(merged, axis=0, keepdims=True) - LINEAR.numpy()
+
+    diff = rand(OUT, IN, seed=1)
+    equal(change(LINEAR, diff=diff, dora_scale=magnitude), decomposed(diff.numpy()))
+    one, two = rand(3, 2), rand(4, 4)
+    kron = np.kron(one.numpy(), two.numpy())
+    equal(change(LINEAR, lokr_w1=one, lokr_w2=two, dora_scale=magnitude), decomposed(kron))
+    parts = {"hada_w1_a": rand(OUT, RANK), "hada_w1_b": rand(RANK, IN), "hada_w2_a": rand(OUT, RANK, seed=1),
+             "hada_w2_b": rand(RANK, IN, seed=1)}  # fmt: skip
+    product = (parts["hada_w1_a"] @ parts["hada_w1_b"]) * (parts["hada_w2_a"] @ parts["hada_w2_b"])
+    equal(change(LINEAR, **parts, alpha=1.5, dora_scale=magnitude), decomposed(product.numpy() * 0.5))
 
 
 def test_dora_of_a_vanishing_input_stays_finite() -> None:

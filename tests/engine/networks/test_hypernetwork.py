@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,7 @@ from torch import Tensor
 
 from cloudbrush.domain.errors import ModelFileError
 from cloudbrush.engine.events import ModelFile
-from cloudbrush.engine.networks.hypernetwork import (
-    Hypernetwork,
-    Structure,
-    applied,
-    from_pickled,
-    read_hypernetwork,
-)
+from cloudbrush.engine.networks.hypernetwork import Hypernetwork, Structure, applied, read_hypernetwork
 from tests.engine.conftest import Shape
 from tests.engine.networks.files import rand, write
 
@@ -139,68 +132,6 @@ def test_half_precision_stays_half(tmp_path: Path) -> None:
         ).sample
     assert output.dtype == torch.float16
     assert output.isfinite().all()
-
-
-def pickled(width: int, places: tuple[int, ...], **content: Any) -> tuple[dict[Any, Any], dict[str, Tensor]]:
-    """A pickle's dictionary with linear layers at these places, and their tensors."""
-    tensors, _ = contents(width)
-    states: list[dict[str, Tensor]] = [
-        {
-            f"linear.{place}.{leaf}": tensors[f"{width}.{half}.linear.{ours}.{leaf}"]
-            for place, ours in zip(places, (0, 2), strict=True)
-            for leaf in ("weight", "bias")
-        }
-        for half in "kv"
-    ]
-    return {width: tuple(states), "step": 5, "name": "h", "optional_info": None, **content}, tensors
-
-
-@pytest.mark.parametrize(
-    ("places", "content"),
-    [
-        ((0, 2), {"activation_func": "relu"}),
-        ((0, 3), {"activation_func": "relu", "use_dropout": True, "layer_structure": [1, 2, 1]}),
-    ],
-)
-def test_a_pickles_content_converts(places: Any, content: Any, tmp_path: Path) -> None:
-    raw, tensors = pickled(8, places, **content)
-    converted, metadata = from_pickled(raw)
-    assert {name: tensor.tolist() for name, tensor in converted.items()} == {
-        name: tensor.tolist() for name, tensor in tensors.items()
-    }
-    assert json.loads(metadata["layer_structure"]) == [1, 2, 1]
-    assert (metadata["activation_func"], metadata["activate_output"]) == ("relu", "true")
-    net = load(tmp_path / "x.safetensors", converted, metadata).nets[8][0]
-    expected = dense(tensors, "8.k.linear", rand(2, 8).double().numpy())
-    torch.testing.assert_close(net(rand(2, 8)).double(), torch.from_numpy(expected), rtol=1e-4, atol=1e-4)
-
-
-def test_very_old_names_convert() -> None:
-    raw, tensors = pickled(8, (0, 2))
-    renamed = [
-        {
-            name.replace("linear.0", "linear1").replace("linear.2", "linear2"): tensor
-            for name, tensor in state.items()
-        }
-        for state in raw[8]
-    ]
-    converted, metadata = from_pickled({8: renamed})
-    assert metadata["activation_func"] == "linear"
-    assert converted["8.v.linear.1.weight"].equal(tensors["8.v.linear.2.weight"])
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        {}, {"step": 1}, {8: ()}, {8: ({}, {})}, {8: (3, 3)}, {8: ({"linear.0.weight": 3},) * 2},
-        {8: ({"evil.0.weight": rand(16, 8)},) * 2}, {**pickled(8, (0, 2))[0], "layer_structure": [1, 3, 1]},
-        {**pickled(8, (0, 2))[0], "layer_structure": [1, 2, 2, 1]},
-        {**pickled(8, (0, 2))[0], "activation_func": "os.system"},
-    ],
-)  # fmt: skip
-def test_dictionaries_that_are_none_are_refused(content: Any) -> None:
-    with pytest.raises(ModelFileError):
-        from_pickled(content)
 
 
 @pytest.mark.parametrize(

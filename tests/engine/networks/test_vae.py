@@ -54,13 +54,15 @@ def test_half_precision_becomes_full(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("tensors", "message"),
     [
-        (Shape().weights(), "a model of the kind checkpoint; a VAE was expected"),
+        (Shape().weights(), "a checkpoint; a VAE was expected"),
         ({"emb_params": rand(2)}, "this is an embedding; a VAE"),
-        ({"foo": rand(2)}, "holds foo"),
+        ({"foo": rand(2), "bar": rand(3)}, "holds bar, foo"),
         ({"encoder.down_blocks.0.resnets.0.conv1.weight": rand(2)}, "diffusers' names"),
         ({k: v for k, v in vae_weights().items() if k != "quant_conv.bias"}, r"quant_conv\.bias is missing"),
         (vae_weights() | {"stranger": rand(2)}, "stranger is not known"),
         (vae_weights() | {"decoder.norm_out.weight": rand(3)}, r"norm_out\.weight has the shape"),
+        (vae_weights() | {"encoder.conv_in.weight": rand(4, 4, 3, 3)}, "turns 4 channels into 3; 3 colours"),
+        (vae_weights() | {"encoder.conv_in.weight": rand(4, 0, 3, 3)}, "sides of 1 to 131072 were expected"),
         ({"decoder.conv_in.weight": rand(2)}, "missing"),
     ],
 )

@@ -6,7 +6,7 @@ Steps: 20, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7, Seed: 1, Size
 """
 
 from cloudbrush.domain.infotext.labels import NEGATIVE_PROMPT, PROMPT
-from cloudbrush.domain.infotext.reading import parse, to_generation_fields
+from cloudbrush.domain.infotext.reading import parse, to_generation_fields, to_img2img_fields
 from cloudbrush.domain.infotext.syntax import quote, unquote
 from cloudbrush.domain.infotext.writing import Hashes, write
 
@@ -17,6 +17,7 @@ __all__ = [
     "parse",
     "quote",
     "to_generation_fields",
+    "to_img2img_fields",
     "unquote",
     "write",
 ]

@@ -21,6 +21,31 @@ PLAIN = {
     "seed": "Seed",
     "clip_skip": "Clip skip",
 }
+VARIATION = {
+    "seed": "Variation seed",
+    "strength": "Variation seed strength",
+    "from_width": "Seed resize from-1",
+    "from_height": "Seed resize from-2",
+}
+HIRES = {
+    "denoising_strength": "Denoising strength",
+    "upscaler": "Hires upscaler",
+    "scale": "Hires upscale",
+    "resize_width": "Hires resize-1",
+    "resize_height": "Hires resize-2",
+    "steps": "Hires steps",
+    "prompt": "Hires prompt",
+    "negative_prompt": "Hires negative prompt",
+}
+IMG2IMG = {
+    "denoising_strength": "Denoising strength",
+    "noise_multiplier": "Noise multiplier",
+    "resize_mode": "Resize mode",  # ours, as is the next: the WebUI does not tell
+    "fix_steps": "Exact steps",
+}
+INPAINTING = {"mask_weight": "Conditional mask weight", "blur": "Mask blur"}
+NOT_MASKED = "Inpaint not masked"  # a mask mode
+ONLY_MASKED = "Only masked"  # an inpaint area
 # Fields of `Options`, in the order in which the WebUI writes them; around the refiner's own.
 OPTIONS = {
     "emphasis": "Emphasis",
@@ -45,6 +70,7 @@ OPTIONS = {
     "negative_minimum_all_steps": "NGMS all steps",
     "skip_early_guidance": "Skip Early CFG",
     "pad_prompts": "Pad conds",
+    "pad_prompts_v0": "Pad conds v0",
     "quantize": "Quantized timesteps",  # ours: the WebUI does not tell
 }
 AFTER_REFINER = {"refiner_by_steps": "Refiner switch by sampling steps", "hires_refiner": "Hires refiner"}

@@ -9,7 +9,7 @@ from typing import Any
 from cloudbrush.domain.infotext.labels import NEGATIVE_PROMPT, PROMPT
 
 LEAST_PAIRS = 3  # a last line with fewer pairs belongs to the prompt
-SIZE = re.compile(r"([0-9]{1,9})x([0-9]{1,9})\Z")
+SIZE = re.compile(r"([0-9]+)x([0-9]+)\Z")
 _QUOTED = re.compile(r'\s*("(?:\\.|[^\\"])+")(?:,|$)')
 
 
@@ -32,8 +32,8 @@ def unquote(text: str) -> str:
 
 
 def quote_exactly(text: str) -> str:
-    """Like `quote`, and also where the reader would take the text for something else."""
-    looks_different = text != text.strip() or text.startswith('"') or SIZE.match(text)
+    """Like `quote`, and also where the reader would take the text for something else, or for none."""
+    looks_different = not text or text != text.strip() or text.startswith('"')
     return json.dumps(text, ensure_ascii=False) if looks_different else quote(text)
 
 

@@ -35,7 +35,7 @@ def write(
     model_hash: str,
     others: Hashes = Hashes(),
 ) -> str:
-    """The infotext of one image of a complete generation; `model_hash` is the checkpoint's sha256."""
+    """The infotext of one image of a complete generation; `model_hash`: the checkpoint's sha256, if known."""
     sampler = find_sampler(generation.sampler)
     assert sampler is not None  # a generation only takes known ones
     prompt, negative = _uncommented(generation.prompt), _uncommented(generation.negative_prompt)
@@ -47,7 +47,7 @@ def write(
         "CFG scale": _number(generation.cfg_scale),
         "Seed": seed,
         "Size": f"{generation.width}x{generation.height}",
-        "Model hash": model_hash[:10],
+        **({"Model hash": model_hash[:10]} if model_hash else {}),
         "Model": quote_exactly(generation.checkpoint or ""),
         **_vae(generation.vae, others.vae),
         **_variation(generation, variation_seed),
@@ -111,15 +111,21 @@ def _hires(generation: Generation, checkpoints: Mapping[str, str]) -> dict[str, 
         return {}
     texts = {
         "Hires checkpoint": _checkpoint(hires.checkpoint, checkpoints),
-        "Hires sampler": hires.sampler,
-        "Hires prompt": quote_exactly(_uncommented(hires.prompt)),
-        "Hires negative prompt": quote_exactly(_uncommented(hires.negative_prompt)),
+        "Hires sampler": _if_other(hires.sampler, generation.sampler),
+        "Hires prompt": _if_other(hires.prompt, generation.prompt),
+        "Hires negative prompt": _if_other(hires.negative_prompt, generation.negative_prompt),
         "Hires schedule type": hires.schedule,
         **_hires_size(hires),
         "Hires steps": hires.steps,
         "Hires upscaler": quote_exactly(hires.upscaler),
     }
     return {label: text for label, text in texts.items() if text}
+
+
+def _if_other(text: str | None, first: str) -> str:
+    """What the hires pass has of its own, unless it is just what the first pass has."""
+    own = _uncommented(text or "")
+    return "" if own in ("", _uncommented(first)) else quote_exactly(own)
 
 
 def _hires_size(hires: HiresFix) -> dict[str, str]:
@@ -132,25 +138,31 @@ def _masked(generation: Generation) -> dict[str, Any]:
     if not isinstance(generation, Img2Img):
         return {}
     multiplier = generation.noise_multiplier
-    pairs = {"Noise multiplier": _number(multiplier)} if multiplier != 1 else {}
+    pairs: dict[str, Any] = {"Noise multiplier": _number(multiplier)} if multiplier != 1 else {}
+    if generation.resize_mode != "Just resize":
+        pairs["Resize mode"] = generation.resize_mode
+    if generation.fix_steps:
+        pairs["Exact steps"] = True
     return pairs | (_inpainting(generation.inpainting) if generation.inpainting else {})
 
 
 def _inpainting(inpainting: Inpainting) -> dict[str, Any]:
     pairs: dict[str, Any] = {"Mask blur": inpainting.blur} if inpainting.blur else {}
     if inpainting.inverted:
-        pairs["Mask mode"] = "Inpaint not masked"
+        pairs["Mask mode"] = labels.NOT_MASKED
     if inpainting.fill != "original":
         pairs["Masked content"] = inpainting.fill
     if inpainting.only_masked:
-        pairs |= {"Inpaint area": "Only masked", "Masked area padding": inpainting.padding}
+        pairs |= {"Inpaint area": labels.ONLY_MASKED, "Masked area padding": inpainting.padding}
     return pairs
 
 
 def _checkpoint(name: str | None, hashes: Mapping[str, str]) -> str:
     """A checkpoint by name and short hash."""
-    sha256 = hashes.get(name or "")
-    return quote_exactly(f"{name} [{sha256[:10]}]" if sha256 else name or "")
+    if name is None:
+        return ""
+    sha256 = hashes.get(name)
+    return quote_exactly(f"{name} [{sha256[:10]}]" if sha256 else name)
 
 
 def _refiner(refiner: Refiner | None, checkpoints: Mapping[str, str]) -> dict[str, Any]:

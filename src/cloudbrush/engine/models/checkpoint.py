@@ -8,11 +8,15 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
+from cloudbrush.domain.errors import ModelFileError
 from cloudbrush.domain.model_file import ModelInfo
 from cloudbrush.engine.models.families import FAMILIES, Family
 from cloudbrush.engine.models.layout import Layout
 from cloudbrush.engine.models.text_encoder import TextEncoder
 from cloudbrush.engine.sigmas import DEFAULT, ZERO_TERMINAL_SNR, ModelSigmas
+
+INPUTS = (4, 9)  # channels of the denoiser: latents; for inpainting also the mask and masked latents
+COLOURS = 3
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,8 @@ class Checkpoint:
     def sigmas_for(self, noise_schedule: str = DEFAULT, *, downcast: bool = False) -> ModelSigmas:
         """The noise levels under these options; `DEFAULT` is what the checkpoint was trained at."""
         trained = ZERO_TERMINAL_SNR if self.info.zero_terminal_snr else DEFAULT
-        return ModelSigmas.of(trained if noise_schedule == DEFAULT else noise_schedule, downcast=downcast)
+        wanted = trained if noise_schedule == DEFAULT else noise_schedule
+        return ModelSigmas.of(wanted, downcast=downcast, sdxl=self.family.sized)
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,26 @@ class Skeleton:
             )
         return cls(unet.eval(), vae.eval(), text)
 
+    def check(self) -> None:
+        """Raise `ModelFileError` unless the modules understand each other."""
+        denoiser, autoencoder = self.unet.config, self.vae.config
+        channels = denoiser.in_channels
+        if channels not in INPUTS:
+            what = "an InstructPix2Pix" if channels == 8 else f"a {channels}-channel"
+            raise _misfit(f"this is {what} checkpoint; a plain one or one for inpainting was expected")
+        check_colours(self.vae)
+        if denoiser.out_channels != autoencoder.latent_channels:
+            raise _misfit(
+                f"the VAE has latents of {autoencoder.latent_channels} channels;"
+                f" the denoiser's {denoiser.out_channels} were expected"
+            )
+        width = sum(text.width for text in self.text)
+        if denoiser.cross_attention_dim != width:
+            raise _misfit(
+                f"the text encoders write vectors of {width} numbers;"
+                f" the denoiser's {denoiser.cross_attention_dim} were expected"
+            )
+
     def checkpoint(
         self, name: str, sha256: str, info: ModelInfo, placement: Placement, latent_scale: float
     ) -> Checkpoint:
@@ -106,3 +131,14 @@ class Skeleton:
             text.place_positions(placement.device)
         sigmas = ModelSigmas.of(ZERO_TERMINAL_SNR if info.zero_terminal_snr else DEFAULT)
         return Checkpoint(name, sha256, info, self.unet, self.vae, self.text, sigmas, placement, latent_scale)
+
+
+def check_colours(vae: AutoencoderKL) -> None:
+    """Raise `ModelFileError` for an autoencoder of anything but images."""
+    found = (vae.config.in_channels, vae.config.out_channels)
+    if found != (COLOURS, COLOURS):
+        raise _misfit(f"the VAE turns {found[0]} channels into {found[1]}; {COLOURS} colours were expected")
+
+
+def _misfit(detail: str) -> ModelFileError:
+    return ModelFileError(detail, field="checkpoint")

@@ -27,6 +27,7 @@ class TextPart:
     prefixes: tuple[str, ...]  # of its names in single files; the first that fits counts
     open_clip: bool = False  # named and shaped as OpenCLIP does it, with exact GELU
     dropped: int = 0  # last layers in single files that nobody reads
+    published: int | None = None  # layers of the encoder as published; files may come without the unread ones
     layer: int | None = None  # whose output is read, 1 for the last; None: as clip skip says
     normed: bool = False  # whether the final norm comes after it
     pooled: bool = False  # whether the text as a whole is read too, through a projection
@@ -80,6 +81,7 @@ _SD2_TEXT = TextPart(
     ("cond_stage_model.model.", "conditioner.embedders.0.model."),
     open_clip=True,
     dropped=1,
+    published=24,
     layer=1,
     normed=True,
     padding=0,

@@ -15,8 +15,7 @@ from cloudbrush.domain.errors import ModelFileError
 from cloudbrush.domain.model_folder import read_config, read_folder
 from cloudbrush.engine.models import weights
 from cloudbrush.engine.models.checkpoint import Checkpoint, Placement, Skeleton
-from cloudbrush.engine.models.families import FAMILIES
-from cloudbrush.engine.models.single_file import INPUTS
+from cloudbrush.engine.models.families import FAMILIES, Family
 from cloudbrush.engine.models.text_encoder import TextEncoder
 
 _FILES = tuple(
@@ -32,21 +31,8 @@ _TEXT_MODEL = "text_model."  # transformers' modules have or lack it, by class a
 def load_folder(path: Path, *, name: str, sha256: str, placement: Placement) -> Checkpoint:
     """The checkpoint in a diffusers folder; raises `ModelFileError` when it is none that can be used."""
     info = read_folder(path)
-    family = FAMILIES[info.family or ""]
-    with torch.device("meta"):
-        modules = Skeleton(
-            UNet2DConditionModel.from_config(read_config(path / "unet" / "config.json")).eval(),
-            AutoencoderKL.from_config(read_config(path / "vae" / "config.json")).eval(),
-            tuple(
-                TextEncoder.build(read_config(path / part.folder / "config.json"), part)
-                for part in family.texts
-            ),
-        )
-    channels = modules.unet.config.in_channels
-    if channels not in INPUTS:
-        raise ModelFileError(
-            f"this is a {channels}-channel checkpoint; a plain one or one for inpainting was expected"
-        )
+    modules = _modules(path, FAMILIES[info.family or ""])
+    modules.check()
     places: list[tuple[Path, nn.Module, torch.dtype]] = [
         (path / "unet", modules.unet, placement.denoiser_dtype),
         (path / "vae", modules.vae, torch.float32),
@@ -58,9 +44,34 @@ def load_folder(path: Path, *, name: str, sha256: str, placement: Placement) -> 
     return modules.checkpoint(name, sha256, info, placement, float(modules.vae.config.scaling_factor))
 
 
+def _modules(path: Path, family: Family) -> Skeleton:
+    """The modules that the folder's configurations describe; raises `ModelFileError` for impossible ones."""
+    unet, vae, *texts = (
+        read_config(path / folder / "config.json")
+        for folder in ("unet", "vae", *(part.folder for part in family.texts))
+    )
+    try:
+        with torch.device("meta"):
+            return Skeleton(
+                UNet2DConditionModel.from_config(unet).eval(),
+                AutoencoderKL.from_config(vae).eval(),
+                tuple(
+                    TextEncoder.build(config, part) for config, part in zip(texts, family.texts, strict=True)
+                ),
+            )
+    except Exception as error:  # whatever the constructors make of numbers that do not go together
+        raise ModelFileError(
+            f"the folder's configurations describe no checkpoint of {family.title} that can be built",
+            field="checkpoint",
+        ) from error
+
+
 def _checked(folder: Path, module: nn.Module) -> tuple[Path, weights.Names]:
     """The file of a module's weights, and where in it they are; raises `ModelFileError`."""
-    file = next((folder / name for name in _FILES if (folder / name).exists()), folder / _FILES[0])
+    file = next((folder / name for name in _FILES if (folder / name).exists()), None)
+    if file is None:
+        hint = "Only safetensors are loaded, and only whole: the folder may hold a .bin, or a file in parts."
+        raise ModelFileError(f"the folder's {folder.name} has no {_FILES[0]}", field="checkpoint", hint=hint)
     header = weights.header_of(file)
     wanted = module.state_dict()
     own_names = {

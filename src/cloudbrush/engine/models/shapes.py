@@ -7,6 +7,8 @@ import re
 from cloudbrush.domain.errors import ModelFileError
 from cloudbrush.domain.model_file import Header
 
+MAX_SIDE = 2**17  # of a weight; vocabularies have 49408 words
+
 
 def count(header: Header, pattern: str) -> int:
     """How many of the tensors numbered from 0 there are."""
@@ -17,10 +19,12 @@ def count(header: Header, pattern: str) -> int:
 
 
 def plane(header: Header, key: str) -> tuple[int, int]:
-    """The first two sides of a tensor; raises `ModelFileError` when it has fewer."""
+    """The first two sides of a tensor; raises `ModelFileError` when it has fewer, or impossible ones."""
     shape = header.shape(key)
     if len(shape) < 2:
         raise ModelFileError(f"{key} has the shape {shape}; one with two sides or more was expected")
+    if not all(1 <= side <= MAX_SIDE for side in shape[:2]):
+        raise ModelFileError(f"{key} has the shape {shape}; sides of 1 to {MAX_SIDE} were expected")
     return shape[0], shape[1]
 
 

@@ -15,25 +15,22 @@ from torch import nn
 
 from cloudbrush.domain.asset import AssetKind
 from cloudbrush.domain.errors import ModelFileError
-from cloudbrush.domain.model_file import FIRST_LAYER, SD2_BASE_SIZE, Header, ModelInfo, inspect, native_size
+from cloudbrush.domain.model_file import SD2_BASE_SIZE, Header, ModelInfo, inspect, native_size
 from cloudbrush.engine.models import keys, weights
 from cloudbrush.engine.models.checkpoint import Checkpoint, Placement, Skeleton
 from cloudbrush.engine.models.families import FAMILIES, Family
 from cloudbrush.engine.models.layout import Layout, read_layout
 from cloudbrush.engine.models.probe import predicts_v
-from cloudbrush.engine.models.shapes import plane
 from cloudbrush.engine.models.text_layout import text_prefix
 from cloudbrush.engine.models.weights import Names
 
-INPUTS = (4, 9)  # channels of the denoiser: latents; for inpainting also the mask and masked latents
 # What real files hold beside the weights: averages for training, constants of the noise schedule, leftovers.
 _TOLERATED = re.compile(
-    r"model_ema\.|.*position_ids$|(betas|alphas_cumprod\w*|sqrt_\w+|log_one_minus\w*|posterior_\w+|logvar"
-    r"|lvlb_weights|scale_factor|denoiser\.sigmas|v_pred|ztsnr)$|first_stage_model\.(loss|model_ema)\."
+    r"model_ema\.|embedding_manager\.|.*position_ids$|(betas|alphas_cumprod\w*|sqrt_\w+|log_one_minus\w*"
+    r"|posterior_\w+|logvar|lvlb_weights|scale_factor|denoiser\.sigmas|v_pred|ztsnr)$|first_stage_model\.(loss|model_ema)\."
     r"|(cond_stage_model|conditioner\.embedders\.\d)\.((model|transformer)\.)?"
     r"(logit_scale|text_proj\w*|attn_mask|vision_model|visual)"
 )
-_KINDS = {AssetKind.LORA: "a LoRA", AssetKind.VAE: "a VAE", AssetKind.EMBEDDING: "an embedding"}
 
 
 def load_single_file(path: Path, *, name: str, sha256: str, placement: Placement) -> Checkpoint:
@@ -42,6 +39,7 @@ def load_single_file(path: Path, *, name: str, sha256: str, placement: Placement
     info, family = _checked_info(header)
     layout = _layout(header, family)
     modules = Skeleton.build(layout, family)
+    modules.check()
     unet = keys.unet_names(modules.unet.state_dict(), layout.unet_layers)
     vae = keys.vae_names(modules.vae.state_dict(), layout.vae_levels)
     places: list[tuple[nn.Module, Names, torch.dtype]] = [
@@ -61,20 +59,13 @@ def load_single_file(path: Path, *, name: str, sha256: str, placement: Placement
 def _checked_info(header: Header) -> tuple[ModelInfo, Family]:
     info = inspect(header)
     if info.kind != AssetKind.CHECKPOINT:
-        what = _KINDS.get(info.kind, f"a model of the kind {info.kind}")
-        raise ModelFileError(f"this is {what}; a checkpoint was expected", field="checkpoint")
+        raise ModelFileError(f"this is {info.kind.phrase}; a checkpoint was expected", field="checkpoint")
     family = FAMILIES.get(info.family or "")
     if family is None:
         raise ModelFileError(
             f"this is a checkpoint of {(info.family or 'no family')[:40]!r}; one of"
             f" {', '.join(FAMILIES)} was expected",
             field="checkpoint",
-        )
-    channels = plane(header, FIRST_LAYER)[1]
-    if channels not in INPUTS:
-        what = "an InstructPix2Pix" if channels == 8 else f"a {channels}-channel"
-        raise ModelFileError(
-            f"this is {what} checkpoint; a plain one or one for inpainting was expected", field="checkpoint"
         )
     return info, family
 

@@ -32,14 +32,16 @@ def read_text(header: Header, part: TextPart) -> dict[str, Any]:
     heads = shapes.metadata_number(header, _HEADS[part.component], max(1, width // HEAD_WIDTH))
     shapes.check_divides("heads of the text encoder", heads, width)
     layers = shapes.count(header, f"{prefix}{_LAYERS[part.open_clip]}")
-    if layers <= part.dropped + (part.layer or 1) - 1:
-        raise ModelFileError(f"the text encoder has {layers} layers, too few for its family")
+    if part.published is None or layers != part.published - part.dropped:
+        layers -= part.dropped
+    if layers < (part.layer or 1):
+        raise ModelFileError("the text encoder has fewer layers than its family reads")
     projection = shapes.plane(header, f"{prefix}text_projection")[1] if part.pooled else width
     return {
         "vocab_size": vocabulary,
         "hidden_size": width,
         "intermediate_size": shapes.plane(header, f"{prefix}{_INNER[part.open_clip]}")[0],
-        "num_hidden_layers": layers - part.dropped,
+        "num_hidden_layers": layers,
         "num_attention_heads": heads,
         "max_position_embeddings": positions,
         "projection_dim": projection,

@@ -17,7 +17,7 @@ from cloudbrush.domain.model_file import Header, read_header
 
 Shape = tuple[int, ...]
 
-_STORED_AS = ("F64", "F32", "F16", "BF16")
+STORED_AS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
 _NAMED = 3  # tensors named in a message
 
 
@@ -49,7 +49,7 @@ Names = Mapping[str, str | Source]  # name in the module -> where in the file
 
 def header_of(path: Path) -> Header:
     """The header of the file at `path`; raises `ModelFileError`."""
-    with _readable(path), path.open("rb") as file:
+    with readable(path), path.open("rb") as file:
         return read_header(file)
 
 
@@ -76,14 +76,14 @@ def check(header: Header, expected: Mapping[str, Shape], extra: list[str], what:
         tensor = header.tensors[key]
         if as_linear(tensor.shape) != as_linear(shape):
             raise ModelFileError(f"{key} has the shape {tensor.shape}; expected was {shape}")
-        if tensor.dtype not in _STORED_AS:
-            raise ModelFileError(f"{key} is stored as {tensor.dtype}; {', '.join(_STORED_AS)} can be read")
+        if tensor.dtype not in STORED_AS:
+            raise ModelFileError(f"{key} is stored as {tensor.dtype}; {', '.join(STORED_AS)} can be read")
 
 
 def load(path: Path, module: nn.Module, names: Names, device: torch.device, dtype: torch.dtype) -> None:
     """Make copies of a file's weights the module's own, so that nothing hangs on the file afterwards."""
     wanted = module.state_dict()
-    with _readable(path), safe_open(path, framework="pt", device="cpu") as file:
+    with readable(path), safe_open(path, framework="pt", device="cpu") as file:
         weights = {
             own: _source(theirs).read(file, tuple(wanted[own].shape)).to(device, dtype, copy=True)
             for own, theirs in names.items()
@@ -97,11 +97,13 @@ def as_linear(shape: Shape) -> Shape:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def readable(path: Path) -> Iterator[None]:
+    """Failures to read the file become `ModelFileError`."""
     try:
         yield
     except (SafetensorError, OSError) as error:
-        raise ModelFileError(f"the file {path.name!r} cannot be read: {error}") from error
+        why = error.strerror if isinstance(error, OSError) else error  # OSError's own text tells the path
+        raise ModelFileError(f"the file {path.name!r} cannot be read: {why}") from error
 
 
 def _some(names: list[str]) -> str:

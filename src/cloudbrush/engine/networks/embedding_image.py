@@ -21,6 +21,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from cloudbrush.domain.errors import ModelFileError
+from cloudbrush.engine.models.weights import readable
 
 TEXT_CHUNK = "sd-ti-embedding"
 MAX_PIXELS = 2**24
@@ -38,11 +39,8 @@ class PictureContent:
 
 def is_picture(path: Path) -> bool:
     """Whether the file begins as a PNG, WebP or AVIF picture does."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(12)
-    except OSError as error:
-        raise ModelFileError(f"the file {path.name!r} cannot be read: {error}") from error
+    with readable(path), path.open("rb") as file:
+        start = file.read(12)
     return start[:4] == b"\x89PNG" or (start[:4], start[8:12]) == (b"RIFF", b"WEBP") or start[4:8] == b"ftyp"
 
 
@@ -58,7 +56,7 @@ def read(path: Path) -> PictureContent:
             packed = base64.b64decode(text, validate=True) if text else _unzipped(_drawn(image))
         return _content(json.loads(packed))
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ModelFileError(f"the picture {path.name!r} cannot be read: {error}") from error
+        raise ModelFileError(f"the picture {path.name!r} cannot be read; it may be damaged") from error
     except (binascii.Error, ValueError, TypeError, RecursionError, zlib.error) as error:
         raise ModelFileError(f"the picture {path.name!r} carries no embedding that can be read") from error
 

@@ -6,24 +6,18 @@ import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
-from cloudbrush.domain.asset import AssetKind
 from cloudbrush.domain.errors import ModelFileError
 from cloudbrush.domain.model_file import Header, inspect
-
-STORED_AS = ("F64", "F32", "F16", "BF16")
-_KINDS = {AssetKind.LORA: "a LoRA", AssetKind.VAE: "a VAE", AssetKind.EMBEDDING: "an embedding"}
+from cloudbrush.engine.models.weights import STORED_AS, readable
 
 
 def tensors(path: Path, keys: Iterable[str]) -> dict[str, Tensor]:
     """The tensors of these names, copied to the CPU; raises `ModelFileError` when the file cannot be read."""
-    try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            return {key: file.get_tensor(key).clone() for key in keys}
-    except (SafetensorError, OSError) as error:
-        raise ModelFileError(f"the file {path.name!r} cannot be read: {error}") from error
+    with readable(path), safe_open(path, framework="pt", device="cpu") as file:
+        return {key: file.get_tensor(key).clone() for key in keys}
 
 
 def check_stored(header: Header, keys: Iterable[str]) -> None:
@@ -51,9 +45,7 @@ def number(key: str, tensor: Tensor) -> float:
 
 def wrong_kind(header: Header, expected: str, field: str) -> ModelFileError:
     """The refusal of a file by what it is."""
-    kind = inspect(header).kind
-    what = _KINDS.get(kind, f"a model of the kind {kind}")
-    return ModelFileError(f"this is {what}; {expected} was expected", field=field)
+    return ModelFileError(f"this is {inspect(header).kind.phrase}; {expected} was expected", field=field)
 
 
 def chosen(names: Mapping[str, str], found: Mapping[str, Tensor]) -> dict[str, Tensor]:

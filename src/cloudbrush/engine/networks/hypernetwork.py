@@ -1,6 +1,6 @@
 """Hypernetworks: small networks before the keys and values of attention (specification 4.3).
 
-As safetensors (a convention of Cloudbrush; the WebUI has pickles only, see `from_pickled`): tensors
+As safetensors (a convention of Cloudbrush; the WebUI has pickles only, which `conversion` rewrites): tensors
 `<width>.<k|v>.linear.<i>.weight` and `.bias`, i counting linear layers, activations and norms as they follow
 each other. Metadata, all texts: `layer_structure` (JSON list, default [1, 2, 1]), `activation_func` (default
 linear), `is_layer_norm` (JSON, default false), `activate_output` (JSON, default true), `name`.
@@ -35,7 +35,6 @@ _ACTIVATIONS: Mapping[str, type[nn.Module]] = {
     "softsign": nn.Softsign, "tanh": nn.Tanh, "tanhshrink": nn.Tanhshrink, "sigmoid": nn.Sigmoid,
     "logsigmoid": nn.LogSigmoid,
 }  # fmt: skip
-_OLD_NAMES = {"linear1": "linear.0", "linear2": "linear.1"}
 
 
 @dataclass(frozen=True)
@@ -166,54 +165,3 @@ def _altered(
             precise = x.float()
             x = (precise + nets[half](precise) * multiplier).to(x.dtype)
     return (x, *others)
-
-
-def from_pickled(content: Mapping[Any, Any]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata for safetensors, from the dictionary in a WebUI hypernetwork's pickle.
-
-    Dropout is left out, with the layers counted anew. Raises `ModelFileError` for what is no hypernetwork.
-    """
-    names = ("layer_structure", "activation_func", "is_layer_norm", "activate_output")
-    structure = Structure.read({name: content[name] for name in names if content.get(name) is not None})
-    tensors: dict[str, Tensor] = {}
-    for width, pair in content.items():
-        if type(width) is not int:
-            continue
-        if not isinstance(pair, list | tuple) or len(pair) < 2 or not 0 < width < 10**6:
-            raise ModelFileError(f"the hypernetwork's entry {width} is no pair of nets")
-        for half, state in zip("kv", pair, strict=False):
-            for name, tensor in _counted_anew(state, structure.build(width), f"{width}.{half}").items():
-                tensors[f"{width}.{half}.linear.{name}"] = tensor
-    if not tensors:
-        raise ModelFileError("this is no hypernetwork: it has no nets")
-    metadata = {
-        "layer_structure": json.dumps(structure.widths),
-        "activation_func": structure.activation or "linear",
-        "is_layer_norm": json.dumps(structure.norm),
-        "activate_output": json.dumps(structure.activate_output),
-        "name": str(content.get("name") or ""),
-    }
-    return tensors, metadata
-
-
-def _counted_anew(state: Any, net: nn.Sequential, where: str) -> dict[str, Tensor]:
-    """A net's weights by their places in `net`: their order is the same, whatever lies between."""
-    by_layer: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in state.items() if isinstance(state, Mapping) else ():
-        layer, _, leaf = str(key).rpartition(".")
-        match = re.fullmatch(r"linear\.(\d+)", _OLD_NAMES.get(layer, layer))
-        if match is None or not isinstance(tensor, Tensor):
-            raise ModelFileError(f"the hypernetwork's {where} has {str(key)[:60]!r}, which is not known")
-        by_layer.setdefault(int(match[1]), {})[leaf] = tensor
-    places = [index for index, layer in enumerate(net) if list(layer.parameters())]
-    if len(by_layer) != len(places):
-        raise ModelFileError(f"the hypernetwork's {where} has not the layers of its structure")
-    found = {
-        f"{place}.{leaf}": tensor.detach().contiguous()
-        for place, old in zip(places, sorted(by_layer), strict=True)
-        for leaf, tensor in by_layer[old].items()
-    }
-    expected = {name: tensor.shape for name, tensor in net.state_dict().items()}
-    if {name: tensor.shape for name, tensor in found.items()} != expected:
-        raise ModelFileError(f"the hypernetwork's {where} has not the shapes of its structure")
-    return found

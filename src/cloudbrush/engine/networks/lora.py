@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from cloudbrush.domain.errors import ModelFileError
 from cloudbrush.domain.model_file import Header
+from cloudbrush.domain.model_signs import lora_family
 from cloudbrush.engine.events import ModelFile
 from cloudbrush.engine.models import weights
 from cloudbrush.engine.models.families import Component
@@ -75,7 +76,7 @@ def read_network(file: ModelFile) -> Network:
         sha256=file.sha256,
         shorthash=shorthash,
         alias=header.metadata.get("ss_output_name", file.name),
-        family=base_family(header.metadata),
+        family=lora_family(header.metadata),
         units=tuple(_unit(layer, parts, found) for layer, parts in units.items()),
         embeddings=tuple(
             embedding_of(name, files.chosen(parts, found), shorthash) for name, parts in bundled.items()
@@ -116,15 +117,6 @@ def unmatched(network: Network, bounds: Sequence[Bound]) -> tuple[str, ...]:
     """Layers and keys of the file that found no place in any of a checkpoint's modules: worth a warning."""
     placed = {binding.unit.layer for bound in bounds for binding in bound.layers.values()}
     return (*(unit.layer for unit in network.units if unit.layer not in placed), *network.unknown_keys)
-
-
-def base_family(metadata: Mapping[str, str]) -> str | None:
-    """The family a LoRA was trained on, as far as its metadata tell (specification 4.1)."""
-    if metadata.get("ss_base_model_version", "").startswith("sdxl_"):
-        return "sdxl"
-    if metadata.get("ss_v2") == "True":
-        return "sd2"
-    return "sd1" if metadata else None
 
 
 def _grouped(header: Header) -> tuple[dict[str, Parts], dict[str, Parts], list[str]]:

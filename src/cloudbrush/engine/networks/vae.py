@@ -11,6 +11,7 @@ from cloudbrush.domain.errors import ModelFileError
 from cloudbrush.domain.model_file import Header
 from cloudbrush.engine.events import ModelFile
 from cloudbrush.engine.models import keys, layout, weights
+from cloudbrush.engine.models.checkpoint import check_colours
 from cloudbrush.engine.models.layout import VAE
 from cloudbrush.engine.networks import files
 
@@ -35,6 +36,7 @@ def load_vae(file: ModelFile, device: torch.device) -> AutoencoderKL:
     config = layout.read_vae(as_ldm)  # the same reading as of a checkpoint's
     with torch.device("meta"):
         vae = AutoencoderKL(**config).eval()
+    check_colours(vae)
     names = keys.vae_names(vae.state_dict(), len(config["block_out_channels"]))
     expected = weights.expected_shapes(vae, names)
     weights.check(as_ldm, expected, [name for name in stored if name not in expected], "a VAE")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 
+import torch
 from torch import Tensor
 
 from cloudbrush.engine.brownian import Brownian
@@ -17,11 +17,20 @@ def dpmpp_sde(x: Tensor, sigmas: list[float], noise: Brownian, options: Options)
         denoised = yield x, sigma
         if sigma_next == 0:
             return x + slope(x, sigma, denoised) * (sigma_next - sigma)
-        middle = math.sqrt(sigma * sigma_next)
-        half_way = _stage(x, denoised, sigma, middle, noise, options)
+        start, middle, end = _through_logarithms(sigma, sigma_next)
+        half_way = _stage(x, denoised, start, middle, noise, options)
         at_middle = yield half_way, middle
-        x = _stage(x, at_middle, sigma, sigma_next, noise, options)
+        x = _stage(x, at_middle, start, end, noise, options)
     return x
+
+
+def _through_logarithms(sigma: float, sigma_next: float) -> tuple[float, float, float]:
+    """Both sigmas and the one half way between, as float32 gives them back from their logarithms.
+
+    That is where the WebUI asks its Brownian path, which is too rough to be asked beside it.
+    """
+    start, end = torch.tensor([sigma, sigma_next]).log()
+    return start.exp().item(), (start + (end - start) * 0.5).exp().item(), end.exp().item()
 
 
 def _stage(

@@ -5,14 +5,12 @@ from __future__ import annotations
 from torch import Tensor
 
 from cloudbrush.engine.noise import Noise
-from cloudbrush.engine.samplers.base import Options, Sampling, churned, slope
+from cloudbrush.engine.samplers.base import Options, Sampling, slope
 
 
-def heunpp2(x: Tensor, sigmas: list[float], noise: Noise, options: Options) -> Sampling:
+def heunpp2(x: Tensor, sigmas: list[float], _noise: Noise, _options: Options) -> Sampling:
     """Heun's method that looks two levels ahead and trusts them by their sigmas (Chen et al. 2024)."""
-    steps = len(sigmas) - 1
-    for step in range(steps):
-        x, sigma = churned(x, sigmas[step], steps, noise, options)
+    for step, sigma in enumerate(sigmas[:-1]):
         ahead, place = x, sigma
         slopes = []
         targets = [level for level in sigmas[step + 1 : step + 3] if level != sigmas[-1]]

@@ -29,7 +29,7 @@ def lcm(x: Tensor, sigmas: list[float], noise: Noise, options: Options) -> Sampl
 def distilled(model: ModelSigmas) -> ModelSigmas:
     """The noise levels the distillation knew: those of the timesteps 19, 39, ... 999."""
     stride = len(model.sigmas) // GRID
-    return ModelSigmas(model.sigmas[stride - 1 :: stride])
+    return ModelSigmas(model.sigmas[stride - 1 :: stride], model.sdxl)
 
 
 def distilled_timestep(sigma: float, model: ModelSigmas) -> int:

@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from cloudbrush.domain.asset_kind import AssetKind
 from cloudbrush.domain.errors import ModelFileError
-from cloudbrush.domain.model_file import Header
+from cloudbrush.domain.model_file import Header, inspect
 from cloudbrush.engine import memory
 from cloudbrush.engine.events import ModelFile
 from cloudbrush.engine.models import weights
@@ -82,6 +83,18 @@ def _read(header: Header) -> tuple[nn.Module, int, dict[str, str]]:
             found = read(header)
         if found is not None:
             return found
-    raise ModelFileError(
-        "this is no upscaler that is known", hint="Known are ESRGAN, Real-ESRGAN, BSRGAN and Real-ESRGAN compact."
-    )
+    raise _other(header)
+
+
+def _other(header: Header) -> ModelFileError:
+    """The refusal of a file by what it is, as far as that is known."""
+    try:
+        kind = inspect(header).kind
+    except ModelFileError as error:
+        return ModelFileError(error.detail, hint=_KNOWN)
+    if kind is AssetKind.UPSCALER:
+        return ModelFileError("this is an upscaler of a kind that Cloudbrush does not know", hint=_KNOWN)
+    return ModelFileError(f"this is {kind.phrase}; an upscaler was expected", hint=_KNOWN)
+
+
+_KNOWN = "Upscalers of ESRGAN, Real-ESRGAN, BSRGAN and Real-ESRGAN's compact ones can be used."

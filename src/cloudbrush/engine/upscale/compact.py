@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from cloudbrush.domain.errors import ModelFileError
 from cloudbrush.domain.model_file import Header
+from cloudbrush.engine.models import shapes
 
 COLOURS = 3
 MOST_SCALE = 8
@@ -36,11 +36,12 @@ def read(header: Header) -> tuple[nn.Module, int, dict[str, str]] | None:
     """The network a file holds, its scale, and its names there; None if it holds another."""
     if "body.0.weight" not in header or "body.1.weight" not in header:
         return None
-    numbers = [int(m[1]) for key in header.tensors if (m := re.fullmatch(r"body\.(\d{1,4})\.weight", key))]
-    last = max(numbers)
-    scale = math.isqrt(header.shape(f"body.{last}.weight")[0] // COLOURS)
+    last = shapes.count(header, "body.{}.weight") - 1
+    scale = math.isqrt(shapes.plane(header, f"body.{last}.weight")[0] // COLOURS)
     if last % 2 or not 1 <= scale <= MOST_SCALE:
-        raise ModelFileError("the upscaler's last layer gives no picture of 1 to 8 times the size")
-    width = header.shape("body.0.weight")[0]
+        raise ModelFileError(
+            f"the upscaler's last layer gives no picture of 1 to {MOST_SCALE} times the size"
+        )
+    width = shapes.plane(header, "body.0.weight")[0]
     network = Compact(width, last // 2 - 1, scale)
     return network, scale, {name: name for name in network.state_dict()}

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from cloudbrush.domain.errors import ModelFileError
 from cloudbrush.domain.model_file import Header
+from cloudbrush.engine.models import shapes
 
 RESIDUAL_SCALE = 0.2
 SLOPE = 0.2  # of the leaky rectifier
@@ -38,7 +39,8 @@ class DenseBlock(nn.Module):
         seen = [x]
         for conv in self.convs[:-1]:
             seen.append(functional.leaky_relu(conv(cat(seen, 1)), SLOPE))
-        return x + self.convs[-1](cat(seen, 1)) * RESIDUAL_SCALE
+        last: Tensor = self.convs[-1](cat(seen, 1))
+        return x + last * RESIDUAL_SCALE
 
 
 class ResidualBlock(nn.Module):
@@ -101,16 +103,16 @@ def read(header: Header) -> Found | None:
 
 def _network(header: Header, names: dict[str, str]) -> Found:
     """The network by its parts: their names here -> in the file, both without .weight and .bias."""
-    first = header.shape(f"{names['first']}.weight")
-    dense = header.shape(f"{names['blocks.0.dense.0.convs.0']}.weight")
+    width, inputs = shapes.plane(header, f"{names['first']}.weight")
+    growth, _ = shapes.plane(header, f"{names['blocks.0.dense.0.convs.0']}.weight")
     blocks = sum(part.endswith("dense.0.convs.0") for part in names)
     doublings = sum(part.startswith("ups.") for part in names)
-    fold = math.isqrt(first[1] // COLOURS) if len(first) > 1 else 0
-    if fold not in FOLDS or first[1] != COLOURS * fold**2 or not 2**doublings >= fold:
+    fold = math.isqrt(inputs // COLOURS)
+    if fold not in FOLDS or inputs != COLOURS * fold**2 or 2**doublings < fold:
         raise ModelFileError("the upscaler's first layer takes in no picture")
     if doublings > MOST_DOUBLINGS:
         raise ModelFileError(f"the upscaler doubles {doublings} times; {MOST_DOUBLINGS} are known")
-    network = RRDBNet(first[0], dense[0], blocks, doublings, fold)
+    network = RRDBNet(width, growth, blocks, doublings, fold)
     both = {f"{own}.{what}": f"{names[own]}.{what}" for own in names for what in ("weight", "bias")}
     return network, 2**doublings // fold, both
 
@@ -119,11 +121,12 @@ def _names_of_2018(header: Header) -> dict[str, str] | None:
     """ESRGAN's first files: one sequence of numbered layers."""
     if "model.1.sub.0.RDB1.conv1.0.weight" not in header:
         return None
-    layers = sorted(int(m[1]) for key in header.tensors if (m := re.fullmatch(r"model\.(\d{1,3})\.weight", key)))
-    *ups, fine, last = [layer for layer in layers if layer > 1] or [0, 0]
-    if ups != [3 * number for number in range(1, len(ups) + 1)]:
+    numbers = (re.fullmatch(r"model\.(\d{1,3})\.weight", key) for key in header.tensors)
+    _, *ups, fine, last = sorted(int(match[1]) for match in numbers if match) or [0, 0, 0]
+    after = 3 * len(ups)  # upsampling and activation count as layers too
+    if (*ups, fine, last) != (*range(3, after + 1, 3), after + 2, after + 4):
         raise ModelFileError("the upscaler's layers are not in the order of ESRGAN's")
-    blocks = _count(header, "model.1.sub.{}.RDB1.conv1.0.weight")
+    blocks = shapes.count(header, "model.1.sub.{}.RDB1.conv1.0.weight")
     return {
         "first": "model.0",
         **_dense(blocks, "model.1.sub.{block}.RDB{dense}.conv{conv}.0"),
@@ -152,7 +155,7 @@ def _named(header: Header, block: str, trunk: str, up: str, fine: str) -> dict[s
     doublings = [name for name in ups if f"{name}.weight" in header]
     return {
         "first": "conv_first",
-        **_dense(_count(header, first), block),
+        **_dense(shapes.count(header, first), block),
         "trunk": trunk,
         **{f"ups.{number}": name for number, name in enumerate(doublings)},
         "fine": fine,
@@ -167,10 +170,3 @@ def _dense(blocks: int, name: str) -> dict[str, str]:
         for dense in range(3)
         for conv in range(DENSE)
     }
-
-
-def _count(header: Header, pattern: str) -> int:
-    number = 0
-    while pattern.format(number) in header:
-        number += 1
-    return number

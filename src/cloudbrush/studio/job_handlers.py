@@ -1,12 +1,10 @@
-"""What the page's controls do: plain functions over a client, testable without a browser."""
+"""What the panel and Output do: jobs shown, listed, cancelled. Plain functions over a client."""
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
-from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import gradio as gr
 
@@ -14,38 +12,16 @@ from cloudbrush.client import Client
 from cloudbrush.domain.errors import CloudbrushError, NotFound
 from cloudbrush.domain.invocation import ImageResult
 from cloudbrush.domain.job import Job
-from cloudbrush.studio import cloud_panel, draft, output, txt2img
+from cloudbrush.studio import cloud_panel, output
 from cloudbrush.studio.cloud_panel import JobQuery
 from cloudbrush.studio.live import JobView, Watches, follow, watch
 from cloudbrush.studio.streams import Streams
+from cloudbrush.studio.telling import telling, toast
 
 ENDPOINT_LOOK = 2.0  # seconds between looks while an endpoint is changing; nothing announces them yet
-TOAST = 6  # seconds
 
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def telling(handler: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[Any, Any, R]]:
-    """A handler whose errors reach the person as a short message."""
-
-    @wraps(handler)
-    async def told(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return await handler(*args, **kwargs)
-        except CloudbrushError as error:
-            raise _toast(error) from error
-
-    return told
-
-
-def _toast(error: CloudbrushError) -> gr.Error:
-    words = " ".join(filter(None, (output.sentence(error.detail), error.hint)))
-    return gr.Error(words, duration=TOAST, title="Not done", print_exception=False)
-
-
-class Handlers:
+class JobHandlers:
     """The handlers of one mounted studio. They keep open streams, and which watch speaks for which page."""
 
     def __init__(self, client: Client, cache: str) -> None:
@@ -56,29 +32,6 @@ class Handlers:
         self._outputs = Watches()
         self._job_lists = Watches()
         self._endpoint_lists = Watches()
-
-    @telling
-    async def restore(self, remembered: dict[str, Any] | None) -> list[Any]:
-        """Fill the form as it was left, and show the job that was shown: one value per name of the draft."""
-        known = draft.restored(remembered)
-        checkpoint, asset = await txt2img.checkpoints(self._client, known.get("checkpoint"))
-        side = asset.native_size if asset else txt2img.USUAL_SIDE
-        values = {"width": side, "height": side, **known, "checkpoint": checkpoint}
-        endpoints = await cloud_panel.listed_endpoints(self._client)
-        chosen = known.get(draft.ENDPOINT, cloud_panel.NO_ENDPOINT)
-        choices = cloud_panel.endpoint_choices(endpoints, chosen)
-        values[draft.ENDPOINT] = gr.update(choices=choices, value=chosen)
-        return [values.get(name, gr.skip()) for name in draft.NAMES]
-
-    async def submit(self, endpoint: str, *values: Any) -> tuple[Any, str]:
-        """Submit a job: its Inference ID, or what is wrong. An endpoint that cannot take it runs nothing."""
-        try:
-            asked = txt2img.generation(dict(zip(txt2img.FIELDS, values, strict=True)))
-            key = str(uuid.uuid4())
-            job = await self._client.submit(asked, endpoint=endpoint or None, idempotency_key=key)
-        except CloudbrushError as error:
-            return gr.skip(), output.problem(error)
-        return job.id, ""
 
     async def show(self, job_id: str, request: gr.Request) -> AsyncGenerator[list[Any]]:
         """Show a job in Output, live, until it is finished or the page shows another."""
@@ -121,7 +74,7 @@ class Handlers:
                         if not watcher.retired:
                             yield gr.update(**update)
             except CloudbrushError as error:
-                raise _toast(error) from error
+                raise toast(error) from error
 
     async def list_endpoints(self, chosen: str, request: gr.Request) -> AsyncGenerator[list[Any]]:
         """Endpoint dropdown, note and Generate's label, again while an endpoint is on its way to a state."""
@@ -130,7 +83,7 @@ class Handlers:
                 try:
                     endpoints = await cloud_panel.listed_endpoints(self._client)
                 except CloudbrushError as error:
-                    raise _toast(error) from error
+                    raise toast(error) from error
                 if watcher.retired:
                     return
                 yield cloud_panel.endpoint_updates(endpoints, chosen)
@@ -143,17 +96,6 @@ class Handlers:
         """Reveal the filters with what can be chosen now, or hide and clear them."""
         endpoint, checkpoint = await cloud_panel.filter_choices(self._client)
         return [gr.update(visible=advanced), cloud_panel.ANY, [], endpoint, checkpoint, None, None]
-
-    @telling
-    async def refresh_checkpoints(self, chosen: str | None) -> Any:
-        """The checkpoints there are now."""
-        return (await txt2img.checkpoints(self._client, chosen))[0]
-
-    @telling
-    async def native_size(self, checkpoint: str | None) -> tuple[int, int]:
-        """Width and height that suit the checkpoint just chosen."""
-        side = await txt2img.native_size(self._client, checkpoint)
-        return side, side
 
     @telling
     async def select(self, job_id: str, chosen: gr.SelectData, request: gr.Request) -> tuple[Any, Any]:
@@ -178,13 +120,3 @@ class Handlers:
             return gr.skip()  # type: ignore[no-any-return]
         await self._client.delete(job_id)
         return cloud_panel.NO_JOB
-
-
-def tokens(prompt: str) -> str:
-    """The counter of a prompt box."""
-    return txt2img.tokens(prompt)
-
-
-def reuse_seed(infotext: str) -> int:
-    """The seed of the image shown."""
-    return txt2img.painted_seed(infotext)
