@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Container
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
@@ -13,10 +14,12 @@ from fastapi import FastAPI
 
 from cloudbrush.api.app import create_app
 from cloudbrush.control import assets
+from cloudbrush.control.cloud_models import CloudModels
 from cloudbrush.control.dispatch import Dispatcher
 from cloudbrush.control.endpoints import EndpointKeeper
 from cloudbrush.control.plane import ControlPlane, Limits
 from cloudbrush.domain.endpoint import THIS_MACHINE, EndpointSpec
+from cloudbrush.domain.errors import InvalidInput
 from cloudbrush.providers.local import LocalProvider
 from cloudbrush.settings import Settings
 from cloudbrush.stores.base import Stores
@@ -46,15 +49,19 @@ def control_plane(settings: Settings, *, endpoints: Container[str] | None) -> Fa
     for folder in assets.FOLDERS:
         (settings.models_dir / folder).mkdir(parents=True, exist_ok=True)
     database = Database(settings.database_url)
+    if endpoints is not None:
+        database.hold()
     local = LocalProvider(
         blobs_url=settings.blobs_url,
         logs_dir=settings.logs_dir,
         silence=settings.lease_seconds,
     )
+    blobs = Blobs(settings.blobs_url)
     plane = ControlPlane(
-        stores=_stores(database, Blobs(settings.blobs_url)),
+        stores=_stores(database, blobs, place=f"{socket.gethostname()}:{settings.models_dir}"),
         providers={"local": local},
-        models_dirs=(BUILTIN_MODELS, settings.models_dir),
+        models_dirs=models_dirs(settings),
+        cloud_models=CloudModels(blobs) if blobs.is_cloud else None,
         limits=Limits(
             lease=timedelta(seconds=settings.lease_seconds),
             run=timedelta(seconds=settings.run_seconds),
@@ -89,13 +96,30 @@ async def _running(work: EndpointKeeper | Dispatcher) -> AsyncIterator[None]:
         await task
 
 
-def _stores(database: Database, blobs: Blobs) -> Stores:
+def models_dirs(settings: Settings) -> tuple[Path, ...]:
+    """The folders of model files, in the WebUI's layout."""
+    return BUILTIN_MODELS, settings.models_dir
+
+
+def cloud_models(settings: Settings) -> CloudModels:
+    """The models in the bucket, without a control plane. Raises `InvalidInput` when there is no bucket."""
+    blobs = Blobs(settings.blobs_url)
+    if not blobs.is_cloud:
+        raise InvalidInput(
+            "there is no cloud to upload to",
+            field="CLOUDBRUSH_AWS_BUCKET",
+            hint="Run `cloudbrush aws up`; on this machine models in the models folder are there already.",
+        )
+    return CloudModels(blobs)
+
+
+def _stores(database: Database, blobs: Blobs, place: str) -> Stores:
     return Stores(
         jobs=SqlJobs(database),
         requests=SqlRequests(database),
         events=SqlEvents(database),
         queue=SqlQueue(database),
         endpoints=SqlEndpoints(database),
-        assets=SqlAssets(database),
+        assets=SqlAssets(database, place),
         blobs=blobs,
     )

@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 
 from cloudbrush.control import assets
 from cloudbrush.domain.asset import AssetKind
+from cloudbrush.domain.errors import InvalidInput, ModelFileError, NotFound
 from cloudbrush.stores.digest import sha256_of
 from tests.world import World
 
@@ -103,6 +104,20 @@ def test_a_checkpoint_in_another_folder_is_left_out(world: World, folder: Path, 
     assert names(world) == []
 
 
+def diffusers_folder(path: Path) -> Path:
+    """What a diffusers folder of SDXL says of itself, and a little of what it holds."""
+    checkpoint(path / "unet" / "diffusion_pytorch_model.safetensors")
+    for name, content in (
+        ("model_index.json", {"_class_name": "StableDiffusionXLPipeline"}),
+        ("unet/config.json", {"sample_size": 128}),
+        ("vae/config.json", {"block_out_channels": [1, 2, 3, 4]}),
+        ("text_encoder/config.json", {}),
+    ):
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_text(json.dumps(content))
+    return path
+
+
 def test_what_is_no_checkpoint_is_left_out_among_the_checkpoints(world: World, folder: Path) -> None:
     (folder / CHECKPOINT / "folder-model").mkdir(parents=True)
     (folder / CHECKPOINT / "folder-model" / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
@@ -140,21 +155,49 @@ def test_an_embedding_in_a_picture_has_its_name_inside(world: World, folder: Pat
 
 
 def test_a_diffusers_folder_is_one_checkpoint(world: World, folder: Path) -> None:
-    model = folder / CHECKPOINT / "folder-model"
-    checkpoint(model / "unet" / "diffusion_pytorch_model.safetensors")
-    for name, content in {
-        "model_index.json": {"_class_name": "StableDiffusionXLPipeline"},
-        "unet/config.json": {"sample_size": 96},
-        "vae/config.json": {"block_out_channels": [1, 2, 3, 4]},
-        "text_encoder/config.json": {},
-    }.items():
-        (model / name).parent.mkdir(exist_ok=True)
-        (model / name).write_text(json.dumps(content))
+    model = diffusers_folder(folder / CHECKPOINT / "folder-model")
     object.__setattr__(world.plane.stores, "blobs", type(world.plane.stores.blobs)((folder / "b").as_uri()))
     assets.refresh(world.plane)
     (asset,) = assets.find(world.plane)
     assert (asset.name, asset.is_folder, asset.sha256) == ("folder-model", True, sha256_of(model))
-    assert (asset.family, asset.native_size) == ("sdxl", 768)
+    assert (asset.family, asset.native_size) == ("sdxl", 1024)
     lent = world.plane.stores.blobs.local_path(asset.key)
     assert lent is not None
     assert lent.resolve() == model.resolve()
+
+
+class TestLocating:
+    def test_a_file_is_what_its_header_says(self, tmp_path: Path) -> None:
+        path = checkpoint(tmp_path / "m.safetensors")
+        assert assets.locate(str(path), None, ()) == (AssetKind.CHECKPOINT, path)
+
+    def test_a_name_is_found_in_the_folders_with_suffix_or_without(self, folder: Path) -> None:
+        path = checkpoint(folder / CHECKPOINT / "below" / "m.safetensors")
+        for name in ("m", "m [sagemaker]"):
+            assert assets.locate(name, None, (folder,)) == (AssetKind.CHECKPOINT, path)
+
+    def test_one_name_of_two_kinds_asks_which(self, folder: Path) -> None:
+        checkpoint(folder / CHECKPOINT / "m.safetensors")
+        lora = folder / "Lora" / "m.safetensors"
+        lora.parent.mkdir()
+        save_file({"lora_unet_x.lora_up.weight": np.zeros(1)}, lora)
+        with pytest.raises(InvalidInput, match="several"):
+            assets.locate("m", None, (folder,))
+        assert assets.locate("m", AssetKind.LORA, (folder,)) == (AssetKind.LORA, lora)
+
+    def test_what_is_nothing_or_something_else_is_refused(self, folder: Path, tmp_path: Path) -> None:
+        with pytest.raises(NotFound, match="nothing"):
+            assets.locate("nothing", None, (folder,))
+        pickle = tmp_path / "old.ckpt"
+        pickle.write_bytes(b"\x80\x02" + bytes(100))
+        with pytest.raises(ModelFileError, match="pickle"):
+            assets.locate(str(pickle), None, ())
+        with pytest.raises(ModelFileError, match="this is a checkpoint; a LoRA is wanted"):
+            assets.locate(str(checkpoint(tmp_path / "m.safetensors")), AssetKind.LORA, ())
+        (tmp_path / "m").mkdir()
+        with pytest.raises(NotFound):
+            assets.locate(str(tmp_path / "m"), None, ())
+
+    def test_a_folder_is_a_checkpoint(self, tmp_path: Path) -> None:
+        path = diffusers_folder(tmp_path / "model")
+        assert assets.locate(str(path), None, ()) == (AssetKind.CHECKPOINT, path)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cloudbrush.cli import aws
+from cloudbrush.cli import aws, models
 
 app = typer.Typer(
     name="cloudbrush",
@@ -19,9 +19,8 @@ app = typer.Typer(
 )
 jobs = typer.Typer(help="Look at jobs, follow them, call them off, forget them.", no_args_is_help=True)
 endpoints = typer.Typer(help="Look at endpoints, bring them up, take them down.", no_args_is_help=True)
-models = typer.Typer(help="List the model files in the catalogue, or convert files in old formats.")
 app.add_typer(jobs, name="jobs")
-app.add_typer(models, name="models")
+app.add_typer(models.app, name="models")
 app.add_typer(endpoints, name="endpoints")
 app.add_typer(aws.app, name="aws")
 
@@ -136,33 +135,6 @@ def img2img(
     painting.img2img(
         asked, others or [], image=image, mask=mask, output=output, endpoint=endpoint, data_dir=data_dir
     )
-
-
-@models.callback(invoke_without_command=True)
-def list_models(context: typer.Context, data_dir: DataDir = None) -> None:
-    """List the model files in the catalogue, or convert files in old formats."""
-    from cloudbrush.cli import listing
-
-    if context.invoked_subcommand is None:
-        listing.models(data_dir)
-
-
-@models.command("convert")
-def convert_models(
-    paths: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="Files, or folders with such files in them.")
-    ],
-    to: Annotated[
-        Path | None, typer.Option(help="Folder of the new files.", show_default="beside the old ones")
-    ] = None,
-    kind: Annotated[
-        str | None, typer.Option(help="What the files are; others are refused.", show_default="what they say")
-    ] = None,
-) -> None:
-    """Write .ckpt, .pt, .pth and .bin files as .safetensors, without running what they hold."""
-    from cloudbrush.cli import converting
-
-    converting.convert(paths, to, kind)
 
 
 class ContainerCommand(StrEnum):

@@ -11,30 +11,23 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
 
 from cloudbrush.cli.console import complaints, console, speaking_errors
+from cloudbrush.cli.fields import asset_kind
 from cloudbrush.conversion import old_files
 from cloudbrush.conversion.converting import convert as converted
 from cloudbrush.domain.asset_kind import AssetKind
-from cloudbrush.domain.errors import CloudbrushError, InvalidInput, NotFound
+from cloudbrush.domain.errors import CloudbrushError, NotFound
 
 
 def convert(paths: Sequence[Path], to: Path | None, kind: str | None) -> None:
     """Convert each file, and each that waits in a folder; one that is refused does not stop the others."""
     with speaking_errors():
-        expected = _kind(kind)
+        expected = asset_kind(kind)
         sources = [source for path in paths for source in _sources(path)]
     if not sources:
         console.print("Nothing to convert: there is a .safetensors file beside each old one, or no old one.")
     refused = [source for source in sources if not _one(source, to or source.parent, expected)]
     if refused:
         sys.exit(1)
-
-
-def _kind(name: str | None) -> AssetKind | None:
-    if name is not None and name not in list(AssetKind):
-        raise InvalidInput(
-            f"there is no kind {name!r}", field="kind", hint=f"Known are {', '.join(AssetKind)}."
-        )
-    return AssetKind(name) if name else None
 
 
 def _sources(path: Path) -> Iterator[Path]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudbrush.domain import image_file, infotext
+from cloudbrush.domain.asset_kind import AssetKind
 from cloudbrush.domain.errors import InvalidInput
 
 
@@ -41,6 +42,15 @@ def bytes_of(path: Path, field: str) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}", field=field) from error
+
+
+def asset_kind(name: str | None) -> AssetKind | None:
+    """A kind of model files by its name; raises `InvalidInput` for one that there is not."""
+    if name is not None and name not in list(AssetKind):
+        raise InvalidInput(
+            f"there is no kind {name!r}", field="kind", hint=f"Known are {', '.join(AssetKind)}."
+        )
+    return AssetKind(name) if name else None
 
 
 def _set(given: dict[str, Any], pair: str) -> None:

@@ -75,7 +75,7 @@ def models(data_dir: Path | None) -> None:
     table = _table("kind", "name", "hash", "family", "size")
     for asset in _ask(data_dir, lambda client: client.models()):
         size = f"{asset.size / 2**20:.1f} MiB"
-        table.add_row(asset.kind, asset.name, asset.short_hash, asset.family or "", size)
+        table.add_row(asset.kind, escape(asset.shown_name), asset.short_hash, asset.family or "", size)
     _show(table, empty="No model files: put some into models/Stable-diffusion of the data directory.")
     folder = settings(data_dir).models_dir
     if old := old_files.waiting(folder):

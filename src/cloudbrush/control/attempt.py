@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import structlog
 from anyio import CapacityLimiter, to_thread
 
-from cloudbrush.control import resolve
+from cloudbrush.control import assets, resolve
 from cloudbrush.control.jobs import drop_leftovers, end
 from cloudbrush.control.plane import ControlPlane
 from cloudbrush.domain.endpoint import Endpoint
@@ -162,6 +162,7 @@ class Attempt:
             needed = resolve.everything(self._plane, self.job.generation)
         except UnknownModel as error:  # it was there when the job was accepted
             raise GenerationFailed(f"{error.detail} any more", field=error.field, hint=error.hint) from error
+        assets.lend(self._plane, needed)
         return Invocation(
             job_id=self.job.id,
             epoch=self.job.epoch,

@@ -12,6 +12,7 @@ from threading import Lock
 import uuid6
 
 from cloudbrush.control.bells import Bells
+from cloudbrush.control.cloud_models import CloudModels
 from cloudbrush.domain.generation import RANDOM_SEEDS
 from cloudbrush.providers.base import Provider
 from cloudbrush.stores.base import Stores
@@ -46,6 +47,7 @@ class ControlPlane:
     stores: Stores
     providers: Mapping[str, Provider]
     models_dirs: tuple[Path, ...] = ()  # folders of model files, in the WebUI's layout
+    cloud_models: CloudModels | None = None  # where the blob store is a bucket
     limits: Limits = Limits()
     bells: Bells = field(default_factory=Bells)
     cataloguing: Lock = field(default_factory=Lock)  # one at a time reads the model folders

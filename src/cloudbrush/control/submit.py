@@ -8,11 +8,13 @@ from cloudbrush.control import pictures, resolve
 from cloudbrush.control.bells import DISPATCH
 from cloudbrush.control.plane import ControlPlane
 from cloudbrush.domain.asset import ModelAsset
-from cloudbrush.domain.endpoint import THIS_MACHINE, EndpointState
+from cloudbrush.domain.endpoint import THIS_MACHINE, Endpoint, EndpointState
 from cloudbrush.domain.errors import EndpointNotReady
 from cloudbrush.domain.generation import MAX_SEED, Generation, Img2Img, paintable
 from cloudbrush.domain.job import EventKind, Job
 from cloudbrush.stores.base import IdempotencyKey
+
+CLOUD_PROVIDER = "sagemaker"  # its workers see the bucket and nothing else
 
 
 def submit(
@@ -28,8 +30,9 @@ def submit(
     key = IdempotencyKey(idempotency_key, _digest(generation, place)) if idempotency_key else None
     if key and (earlier := plane.stores.requests.earlier(owner, key)):
         return earlier
-    require_in_service(plane, place)
-    checkpoint, *_ = resolve.everything(plane, generation)
+    where = require_in_service(plane, place)
+    in_cloud = where.spec.provider == CLOUD_PROVIDER
+    checkpoint, *_ = resolve.everything(plane, generation, in_cloud=in_cloud)
     job = Job(
         id=plane.new_id(),
         owner=owner,
@@ -57,8 +60,8 @@ def _completed(plane: ControlPlane, generation: Generation, checkpoint: ModelAss
     )
 
 
-def require_in_service(plane: ControlPlane, name: str) -> None:
-    """Raise `EndpointNotReady` unless the endpoint accepts jobs now."""
+def require_in_service(plane: ControlPlane, name: str) -> Endpoint:
+    """The endpoint. Raises `EndpointNotReady` unless the endpoint accepts jobs now."""
     endpoint = plane.stores.endpoints.get(name)
     if endpoint.state is not EndpointState.IN_SERVICE:
         because = f": {endpoint.failure_reason}" if endpoint.failure_reason else ""
@@ -67,6 +70,7 @@ def require_in_service(plane: ControlPlane, name: str) -> None:
             field="endpoint",
             hint="Choose an endpoint that is InService, or wait and refresh the list. Nothing was run.",
         )
+    return endpoint
 
 
 def _digest(generation: Generation, endpoint: str) -> str:

@@ -6,7 +6,9 @@ from pydantic import BaseModel, ConfigDict
 
 from cloudbrush.domain.asset_kind import AssetKind
 
-__all__ = ["AssetKind", "ModelAsset"]
+__all__ = ["CLOUD_SUFFIX", "AssetKind", "ModelAsset", "plain_name"]
+
+CLOUD_SUFFIX = " [sagemaker]"  # marks models in the cloud wherever people choose one
 
 
 class ModelAsset(BaseModel):
@@ -21,6 +23,12 @@ class ModelAsset(BaseModel):
     is_folder: bool = False  # a diffusers folder instead of one file
     family: str | None = None  # sd1, ... as read from the file, None when unknown
     native_size: int = 512  # pixels a side the model was trained at
+    in_cloud: bool = False  # in the bucket, where workers anywhere find it
+
+    @property
+    def shown_name(self) -> str:
+        """The name as lists show it."""
+        return f"{self.name}{CLOUD_SUFFIX}" if self.in_cloud else self.name
 
     @property
     def key(self) -> str:
@@ -31,3 +39,8 @@ class ModelAsset(BaseModel):
     def short_hash(self) -> str:
         """The hash as the WebUI prints it."""
         return self.sha256[:10]
+
+
+def plain_name(name: str) -> str:
+    """A model's name, whether it was given as lists show it or not."""
+    return name.removesuffix(CLOUD_SUFFIX)

@@ -3,6 +3,7 @@
 CloudbrushError
 ├── InvalidInput            a value was refused at the door
 │   ├── UnknownModel        a named model is not in the catalogue
+│   ├── NotInCloud          a named model is on this machine only, and wanted elsewhere
 │   └── IdempotencyMismatch an Idempotency-Key used again with another request
 ├── NotFound                no such thing, or not yours
 ├── Conflict                the thing is not in a state that allows this
@@ -44,6 +45,12 @@ class UnknownModel(InvalidInput):
     """A named model is not in the catalogue."""
 
     code = "unknown_model"
+
+
+class NotInCloud(InvalidInput):
+    """A named model is on this machine only, where workers in the cloud cannot reach it."""
+
+    code = "not_in_cloud"
 
 
 class NotFound(CloudbrushError):

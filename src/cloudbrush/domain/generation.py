@@ -18,6 +18,7 @@ from pydantic import (
     field_validator,
 )
 
+from cloudbrush.domain.asset import plain_name
 from cloudbrush.domain.sampling import AUTOMATIC, SAMPLERS, SCHEDULES, find_sampler, find_schedule
 
 RANDOM_SEED = -1
@@ -54,6 +55,7 @@ def _storable(text: str) -> str:
 
 Text = Annotated[str, Field(max_length=20_000), AfterValidator(_storable)]
 Name = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_storable)]
+ModelName = Annotated[Name, AfterValidator(plain_name)]
 Side = Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE, multiple_of=SIDE_STEP)]
 SideOrNone = Annotated[int, Field(ge=0, le=MAX_SIDE, multiple_of=SIDE_STEP)]  # 0: not wanted
 Seed = Annotated[int, Field(ge=RANDOM_SEED, le=MAX_SEED)]
@@ -124,13 +126,13 @@ class Options(_Frozen):
 class HiresFix(_Frozen):
     """A second pass at a larger size, beginning with the first pass's image."""
 
-    upscaler: Name = "Latent"
+    upscaler: ModelName = "Latent"
     steps: Annotated[int, Field(ge=0, le=150)] = 0  # 0: as many as in the first pass
     denoising_strength: Share = 0.7
     scale: Annotated[float, Field(ge=1, le=4, allow_inf_nan=False)] = 2.0  # unless a size is given
     resize_width: SideOrNone = 0  # one alone keeps the aspect; both: cover, then cut the middle out
     resize_height: SideOrNone = 0
-    checkpoint: Name | None = None  # None: the same
+    checkpoint: ModelName | None = None  # None: the same
     sampler: SamplerName | None = None
     schedule: ScheduleName | None = None
     prompt: Text = ""  # empty: the same
@@ -147,7 +149,7 @@ class HiresFix(_Frozen):
 class Refiner(_Frozen):
     """Another checkpoint that takes over on the way."""
 
-    checkpoint: Name
+    checkpoint: ModelName
     switch_at: Annotated[float, Field(ge=0.01, le=1)] = 0.8  # share of the way
 
 
@@ -161,7 +163,7 @@ class Generation(_Frozen):
 
     prompt: Text = ""
     negative_prompt: Text = ""
-    checkpoint: Name | None = None
+    checkpoint: ModelName | None = None
     sampler: SamplerName = "DPM++ 2M"
     schedule: ScheduleName = AUTOMATIC
     steps: Annotated[int, Field(ge=1, le=150)] = 20
@@ -174,7 +176,7 @@ class Generation(_Frozen):
     noise_source: Literal["NV", "CPU", "GPU"] = "NV"
     variation: Variation | None = None
     clip_skip: Annotated[int, Field(ge=1, le=12)] = 1
-    vae: Name | None = AUTOMATIC  # complete: a name, or None for the checkpoint's own
+    vae: ModelName | None = AUTOMATIC  # complete: a name, or None for the checkpoint's own
     refiner: Refiner | None = None
     options: Options = Options()
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cloudbrush.domain.asset import plain_name
 from cloudbrush.domain.errors import InvalidInput
 from cloudbrush.domain.prompt import NetworkTag
 
@@ -62,7 +63,7 @@ def unknown_kind(tag: NetworkTag, field: str = "prompt") -> InvalidInput:
 def _name(tag: NetworkTag, field: str) -> str:
     if not tag.arguments or not tag.arguments[0]:
         raise InvalidInput(f"{_text(tag)} names no network", field=field)
-    return tag.arguments[0]
+    return plain_name(tag.arguments[0])
 
 
 def _number(

@@ -15,7 +15,9 @@ from typing import Any, Protocol
 from cloudbrush.domain.asset import AssetKind, ModelAsset
 from cloudbrush.domain.endpoint import Endpoint
 from cloudbrush.domain.job import EventKind, Job, JobEvent, JobList, JobState
-from cloudbrush.stores.blobs import Blobs
+from cloudbrush.stores.blobs import Blobs, Entry
+
+__all__ = ["Blobs", "Entry"]  # part of what this file speaks of, though made elsewhere
 
 Happening = tuple[EventKind, dict[str, Any]]
 """An event before the store gives it its number and time."""
@@ -131,8 +133,8 @@ class AssetSource:
     """The file an asset was read from, and what tells that it changed since."""
 
     asset: ModelAsset
-    path: Path
-    modified: int  # mtime, nanoseconds
+    path: Path | None  # None: it is in the cloud only
+    modified: int = 0  # mtime, nanoseconds
 
 
 class Assets(Protocol):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
 
 
 def sha256_of(path: Path) -> str:
@@ -11,7 +12,12 @@ def sha256_of(path: Path) -> str:
     if path.is_file():
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    listing = "".join(f"{sha256_of(file)} {file.relative_to(path).as_posix()}\n" for file in files_of(path))
+    return sha256_of_folder({file.relative_to(path).as_posix(): sha256_of(file) for file in files_of(path)})
+
+
+def sha256_of_folder(sums: Mapping[str, str]) -> str:
+    """The sha256 of a folder, from those of its files by their paths in it."""
+    listing = "".join(f"{sums[name]} {name}\n" for name in sorted(sums, key=PurePosixPath))
     return hashlib.sha256(listing.encode()).hexdigest()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from cloudbrush.domain.errors import Conflict, IdempotencyMismatch, NotFound, St
 from cloudbrush.domain.job import EventKind, Job, JobEvent, JobList, JobState
 from cloudbrush.stores import tables as t
 from cloudbrush.stores.base import AssetSource, Choose, Happening, IdempotencyKey, JobFilter
-from cloudbrush.stores.database import Database
+from cloudbrush.stores.database import Database, insert_missing
 
 OWNERS_PER_CLAIM = 16  # how far down the line a claim looks for a warm checkpoint
 
@@ -116,14 +117,20 @@ class SqlQueue:
 
     def claim(self, endpoint: str, now: datetime, lease_until: datetime, choose: Choose) -> Job | None:
         """See `Queue.claim`."""
+        taken: list[str] = []
         with self._db.writing() as tx:
-            heads = [_job(row) for row in tx.execute(heads_query(endpoint))]
-            chosen = choose(heads) if heads else None
-            if chosen is None:
-                return None
-            _take_turn(tx, endpoint, chosen.owner)
-            claimed = chosen.claimed(now, lease_until)
-            return _change_job(tx, claimed, (EventKind.STARTED, {"attempt": claimed.epoch}), at=now)
+            while heads := [_job(row) for row in tx.execute(heads_query(endpoint, taken))]:
+                chosen = choose(heads)
+                if chosen is None:
+                    return None
+                row = tx.execute(lock_query(chosen)).one_or_none()
+                if row is None:  # another control plane is just claiming it
+                    taken.append(chosen.id)
+                    continue
+                _take_turn(tx, endpoint, chosen.owner)
+                claimed = _job(row).claimed(now, lease_until)
+                return _change_job(tx, claimed, (EventKind.STARTED, {"attempt": claimed.epoch}), at=now)
+        return None
 
     def renew(self, job_id: str, epoch: int, lease_until: datetime) -> bool:
         """See `Queue.renew`. Keeps the version: a renewal must not make a result stale."""
@@ -204,37 +211,41 @@ class SqlEndpoints:
 class SqlAssets:
     """`stores.base.Assets` over SQL."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, place: str = "") -> None:
+        """`place` tells whose catalogue it is, where several share a database."""
         self._db = database
+        self._place = place[-255:]
 
     def put(self, source: AssetSource) -> None:
         """See `Assets.put`."""
-        row = {**source.asset.model_dump(), "path": str(source.path), "modified": source.modified}
+        path = None if source.path is None else str(source.path)
+        row = {**source.asset.model_dump(), "place": self._place, "path": path, "modified": source.modified}
         with self._db.writing() as tx:
-            tx.execute(delete(t.assets).where(*_asset_is(source.asset.kind, source.asset.name)))
+            tx.execute(delete(t.assets).where(*self._is(source.asset.kind, source.asset.name)))
             tx.execute(insert(t.assets).values(row))
 
     def get(self, kind: AssetKind, name: str) -> ModelAsset:
         """See `Assets.get`."""
         with self._db.reading() as tx:
-            row = tx.execute(select(t.assets).where(*_asset_is(kind, name))).one_or_none()
+            row = tx.execute(select(t.assets).where(*self._is(kind, name))).one_or_none()
         if row is None:
             raise NotFound(f"there is no {kind} called {name!r}")
         return ModelAsset.model_validate(row._asdict())
 
     def all(self) -> list[AssetSource]:
-        """See `Assets.all`."""
-        query = select(t.assets).order_by(t.assets.c.kind, t.assets.c.name)
+        """See `Assets.all`. Sorted here: databases have orders of their own."""
         with self._db.reading() as tx:
-            return [
-                AssetSource(ModelAsset.model_validate(row._asdict()), Path(row.path), row.modified)
-                for row in tx.execute(query)
-            ]
+            rows = tx.execute(select(t.assets).where(t.assets.c.place == self._place)).all()
+        return sorted(map(_source, rows), key=lambda source: (source.asset.kind, source.asset.name))
 
     def delete(self, kind: AssetKind, name: str) -> None:
         """See `Assets.delete`."""
         with self._db.writing() as tx:
-            tx.execute(delete(t.assets).where(*_asset_is(kind, name)))
+            tx.execute(delete(t.assets).where(*self._is(kind, name)))
+
+    def _is(self, kind: AssetKind, name: str) -> tuple[sa.ColumnElement[bool], ...]:
+        a = t.assets.c
+        return a.place == self._place, a.kind == kind, a.name == name
 
 
 def jobs_query(which: JobFilter, limit: int, cursor: str | None) -> sa.Select[Any]:
@@ -276,12 +287,13 @@ def stranded_query() -> sa.Select[Any]:
     return select(t.jobs).where(unfinished, ~exists)
 
 
-def heads_query(endpoint: str) -> sa.Select[Any]:
+def heads_query(endpoint: str, without: Sequence[str] = ()) -> sa.Select[Any]:
     """Each owner's oldest queued job at the endpoint, owners by their last turn: one index look per owner."""
     mine = t.jobs.alias("mine")
+    place = (mine.c.endpoint == endpoint, mine.c.state == JobState.QUEUED, mine.c.owner == t.turns.c.owner)
     oldest = (
         select(mine.c.id)
-        .where(mine.c.endpoint == endpoint, mine.c.state == JobState.QUEUED, mine.c.owner == t.turns.c.owner)
+        .where(*place, *([mine.c.id.not_in(without)] if without else []))
         .order_by(mine.c.id)
         .limit(1)
         .correlate(t.turns)
@@ -294,8 +306,13 @@ def heads_query(endpoint: str) -> sa.Select[Any]:
         .where(t.turns.c.endpoint == endpoint)
         .order_by(t.turns.c.served)
         .limit(OWNERS_PER_CLAIM)
-        .with_for_update(of=t.jobs, skip_locked=True)  # PostgreSQL; SQLite has one writer anyway
     )
+
+
+def lock_query(job: Job) -> sa.Select[Any]:
+    """The job, for this transaction alone; nothing while another one has it, or when it changed since."""
+    unchanged = (t.jobs.c.id == job.id, t.jobs.c.version == job.version)
+    return select(t.jobs).where(*unchanged).with_for_update(skip_locked=True)  # SQLite has one writer anyway
 
 
 def _job(row: Row[Any]) -> Job:
@@ -312,9 +329,7 @@ def _job_row(job: Job) -> dict[str, Any]:
 
 def _insert_job(tx: Connection, job: Job) -> None:
     tx.execute(insert(t.jobs).values(_job_row(job)))
-    place = (t.turns.c.endpoint == job.endpoint, t.turns.c.owner == job.owner)
-    if tx.execute(select(t.turns).where(*place)).one_or_none() is None:
-        tx.execute(insert(t.turns).values(endpoint=job.endpoint, owner=job.owner, served=0))
+    insert_missing(tx, t.turns, {"endpoint": job.endpoint, "owner": job.owner, "served": 0})
 
 
 def _change_job(tx: Connection, job: Job, *happenings: Happening, at: datetime) -> Job:
@@ -394,8 +409,9 @@ def _endpoint_row(endpoint: Endpoint) -> dict[str, Any]:
     }
 
 
-def _asset_is(kind: AssetKind, name: str) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
-    return t.assets.c.kind == kind, t.assets.c.name == name
+def _source(row: Row[Any]) -> AssetSource:
+    asset = ModelAsset.model_validate(row._asdict())
+    return AssetSource(asset, None if row.path is None else Path(row.path), row.modified)
 
 
 def _no_job(job_id: str) -> NotFound:

@@ -43,6 +43,7 @@ jobs = Table(
     Column("finished_at", Moment),
     Column("epoch", Integer, nullable=False),
     Column("lease_until", Moment),
+    Column("handle", Text),
     Column("generation", JSON, nullable=False),
     Column("lost_attempts", JSON, nullable=False),
     Column("problem", JSON),
@@ -100,6 +101,9 @@ endpoints = Table(
 assets = Table(
     "assets",
     metadata,
+    Column(
+        "place", String(255), primary_key=True
+    ),  # whose list it is: folders differ where a server is shared
     Column("kind", String(16), primary_key=True),
     Column("name", String(255), primary_key=True),
     Column("sha256", String(64), nullable=False),
@@ -107,6 +111,7 @@ assets = Table(
     Column("is_folder", Boolean, nullable=False),
     Column("family", String(32)),
     Column("native_size", Integer, nullable=False),
-    Column("path", Text, nullable=False),
+    Column("in_cloud", Boolean, nullable=False),
+    Column("path", Text),
     Column("modified", BigInteger, nullable=False),
 )

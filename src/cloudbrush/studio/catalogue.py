@@ -49,4 +49,5 @@ def native_size(assets: Sequence[ModelAsset], checkpoint: str | None) -> int:
 
 
 def _label(asset: ModelAsset) -> str:
-    return f"{asset.name} [{asset.short_hash}]" if asset.kind is AssetKind.CHECKPOINT else asset.name
+    shown = asset.shown_name
+    return f"{shown} [{asset.short_hash}]" if asset.kind is AssetKind.CHECKPOINT else shown

@@ -250,6 +250,6 @@ async def filter_choices(client: Client) -> tuple[Any, Any]:
     places += [(endpoint.name, endpoint.name) for endpoint in await listed_endpoints(client)]
     models = [
         ("Any", ANY),
-        *((asset.name, asset.name) for asset in await client.models(AssetKind.CHECKPOINT)),
+        *((asset.shown_name, asset.name) for asset in await client.models(AssetKind.CHECKPOINT)),
     ]
     return gr.update(choices=places, value=ANY), gr.update(choices=models, value=ANY)

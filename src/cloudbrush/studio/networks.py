@@ -105,10 +105,11 @@ def _card(kind: Kind, asset: ModelAsset) -> str:
         tag = escape(kind.tag.format(name=asset.name), quote=True)
         place = "either" if kind.asset is AssetKind.EMBEDDING else "prompt"
         does, tip = f'data-insert="{tag}" data-place="{place}"', f"Add {tag} to the prompt, or take it out"
+    shown = escape(asset.shown_name, quote=True)
     return (
         f'<button type="button" class="card-item" {does} title="{tip}" '
-        f'data-search="{name} {asset.short_hash}">'
-        f"<b>{name}</b><span>{escape(told)}</span></button>"
+        f'data-search="{shown} {asset.short_hash}">'
+        f"<b>{shown}</b><span>{escape(told)}</span></button>"
     )
 
 

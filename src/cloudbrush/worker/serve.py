@@ -33,7 +33,7 @@ def serve(settings: WorkerSettings, host: str, port: int, *, exit_with_parent: b
     blobs = Blobs(settings.blobs_url)
     if blobs.local_path("models") is None:
         _check_writable(settings.cache_dir)
-    cache = ModelCache(blobs, settings.cache_dir, settings.cache_bytes)
+    cache = ModelCache(blobs, settings.cache_dir, settings.cache_bytes, settings.model_dir)
     engine = Engine(device=settings.device)
     listener = _listen(host, port)
     print(json.dumps({"url": f"http://{host}:{listener.getsockname()[1]}"}), flush=True)

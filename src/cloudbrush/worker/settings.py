@@ -18,4 +18,7 @@ class WorkerSettings(BaseSettings):
         default=Path("/tmp/cloudbrush-models"), description="models fetched from far blobs"
     )
     cache_bytes: int = Field(default=50 * 2**30, ge=0, description="how much the cache may hold")
+    model_dir: Path = Field(
+        default=Path("/opt/ml/model"), description="models that are there already, as SageMaker delivers them"
+    )
     device: str | None = Field(default=None, description="cuda, mps or cpu; the best there is by default")
