@@ -157,13 +157,20 @@ def test_a_stream_has_8_minutes(cloud: Cloud) -> None:
     door.open()
 
 
-def test_a_caller_that_hangs_up_breaks_off_the_worker(cloud: Cloud) -> None:
-    cloud.deploy(real_time=True)
-    door = cloud.door()
+def test_a_caller_that_hangs_up_breaks_off_the_worker_and_frees_it(cloud: Cloud) -> None:
+    cloud.deploy(real_time=True, instances=2)
+
+    def first() -> Any:
+        """The first of two idle workers."""
+        answer = cloud.runtime.invoke_endpoint(EndpointName="echo", Body=b"{}")
+        return json.loads(answer["Body"].read())["pid"]
+
+    door, pid = cloud.door(), first()
     asked = json.dumps({"chunks": ["line\n"] * 1000, "hold": str(door)}).encode()
     answer = cloud.runtime.invoke_endpoint_with_response_stream(EndpointName="echo", Body=asked)
     next(iter(answer["Body"]))
     door.until_reached()
+    assert first() != pid, "it has something to do"
     answer["Body"].close()
     door.open()
 
@@ -172,3 +179,4 @@ def test_a_caller_that_hangs_up_breaks_off_the_worker(cloud: Cloud) -> None:
         return True if "BrokenPipeError" in said or "ConnectionResetError" in said else None
 
     until(broken)
+    until(lambda: True if first() == pid else None)
