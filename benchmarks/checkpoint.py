@@ -50,7 +50,11 @@ def make(folder: Path) -> tuple[Path, Path]:
     """The checkpoint (fp16, SD1 single-file layout) and diffusers' folder of configurations; kept once made."""
     file, configs = folder / "sd15-random.safetensors", folder / "sd15-configs"
     torch.manual_seed(0)
-    unet, vae, text = UNet2DConditionModel(**UNET), AutoencoderKL(**VAE), CLIPTextModel(CLIPTextConfig(**TEXT))
+    unet, vae, text = (
+        UNet2DConditionModel(**UNET),
+        AutoencoderKL(**VAE),
+        CLIPTextModel(CLIPTextConfig(**TEXT)),
+    )
     _write_configs(configs, unet, vae, text)
     if not file.exists():
         weights = to_ldm(unet.state_dict(), vae.state_dict(), text.state_dict(), (2, 2, 2, 2))
@@ -60,9 +64,7 @@ def make(folder: Path) -> tuple[Path, Path]:
     return file, configs
 
 
-def _write_configs(
-    folder: Path, unet: UNet2DConditionModel, vae: AutoencoderKL, text: CLIPTextModel
-) -> None:
+def _write_configs(folder: Path, unet: UNet2DConditionModel, vae: AutoencoderKL, text: CLIPTextModel) -> None:
     for name, part in (("unet", unet), ("vae", vae), ("scheduler", EulerDiscreteScheduler(**SCHEDULER))):
         part.save_config(folder / name)
     text.config.save_pretrained(folder / "text_encoder")
