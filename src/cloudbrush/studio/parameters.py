@@ -25,6 +25,7 @@ class Counted:
 
     box: gr.Textbox
     counter: gr.HTML
+    negative: bool
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,9 @@ class Form:
         return {path: component.elem_id for path, component in self.fields.items()}
 
 
-def tokens(prompt: str) -> str:
+def tokens(prompt: str, *, negative: bool = False) -> str:
     """The counter of a prompt box, such as 12/75."""
-    used, limit = count(prompt) if prompt else (0, CHUNK)
+    used, limit = count(prompt, negative=negative) if prompt else (0, CHUNK)
     return f"<span>{used}/{limit}</span>"
 
 
@@ -71,16 +72,23 @@ def build_prompts(task: str) -> tuple[Fields, tuple[Counted, ...]]:
         prompt = counted("Prompt", f"{task}_prompt", f"{task}_token_counter", 3, example)
         unwanted = "What should not be in the image"
         negative = counted(
-            "Negative prompt", f"{task}_neg_prompt", f"{task}_negative_token_counter", 2, unwanted
+            "Negative prompt",
+            f"{task}_neg_prompt",
+            f"{task}_negative_token_counter",
+            2,
+            unwanted,
+            negative=True,
         )
     return {"prompt": prompt.box, "negative_prompt": negative.box}, (prompt, negative)
 
 
-def counted(label: str, elem_id: str, counter_id: str, lines: int, placeholder: str) -> Counted:
+def counted(
+    label: str, elem_id: str, counter_id: str, lines: int, placeholder: str, *, negative: bool = False
+) -> Counted:
     """A prompt box with its token counter."""
     with gr.Column(elem_classes="counted", min_width=0):
         box = gr.Textbox(label=label, elem_id=elem_id, lines=lines, max_lines=12, placeholder=placeholder)
-        return Counted(box, gr.HTML(tokens(""), elem_id=counter_id, elem_classes="counter"))
+        return Counted(box, gr.HTML(tokens(""), elem_id=counter_id, elem_classes="counter"), negative)
 
 
 def build_sampling(task: str) -> Fields:

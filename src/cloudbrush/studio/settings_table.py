@@ -12,9 +12,9 @@ _TOLD = {
         for name, label in {**labels.OPTIONS, **labels.AFTER_REFINER, **labels.SEED_DELTA}.items()
     },
     "noise_source": "RNG",
-    "noise_multiplier": "Noise multiplier",
-    "inpainting.mask_weight": "Conditional mask weight",
-    "fix_steps": "Fix steps",  # ours: the WebUI does not tell
+    "noise_multiplier": labels.IMG2IMG["noise_multiplier"],
+    "inpainting.mask_weight": labels.INPAINTING["mask_weight"],
+    "fix_steps": labels.IMG2IMG["fix_steps"],
 }
 
 
@@ -214,6 +214,13 @@ SETTINGS = (
         "use_old_scheduling",
         "Old prompt editing timelines",
         "For images made before WebUI 1.6: switch points below 1 are shares, others steps.",
+        OLD,
+    ),
+    Setting(
+        "options.pad_prompts_v0",
+        "pad_cond_uncond_v0",
+        "Pad prompt/negative prompt (v0)",
+        "For images of DDIM and PLMS made before WebUI 1.6: the negative prompt as long as the prompt.",
         OLD,
     ),
     Setting(

@@ -99,7 +99,12 @@ def _build_hires() -> tuple[Fields, gr.HTML, tuple[Counted, Counted]]:
             with gr.Row(elem_classes="fields halves"):
                 prompt = counted("Hires prompt", "hires_prompt", "hires_token_counter", 2, "As above")
                 negative = counted(
-                    "Hires negative prompt", "hires_neg_prompt", "hires_negative_token_counter", 2, "As above"
+                    "Hires negative prompt",
+                    "hires_neg_prompt",
+                    "hires_negative_token_counter",
+                    2,
+                    "As above",
+                    negative=True,
                 )
     fields = {
         "hires": switch,

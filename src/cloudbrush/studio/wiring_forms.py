@@ -53,7 +53,8 @@ def wire_forms(page: Page, handle: FormHandlers) -> None:
 def _wire_prompts(page: Page, form: Form, handle: FormHandlers) -> None:
     for prompt in form.prompts:
         # `change`, not `input`: values that are set from outside count too.
-        prompt.box.change(parameters.tokens, prompt.box, prompt.counter, **AT_ONCE, **page.quiet)
+        tokens = partial(parameters.tokens, negative=prompt.negative)
+        prompt.box.change(tokens, prompt.box, prompt.counter, **AT_ONCE, **page.quiet)
     action = page.actions[form.task]
     boxes = [form.fields["prompt"], form.fields["negative_prompt"]]
     action.clear.click(None, boxes, boxes, js=CLEAR, **page.quiet)

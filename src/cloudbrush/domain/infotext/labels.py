@@ -41,7 +41,7 @@ IMG2IMG = {
     "denoising_strength": "Denoising strength",
     "noise_multiplier": "Noise multiplier",
     "resize_mode": "Resize mode",  # ours, as is the next: the WebUI does not tell
-    "fix_steps": "Exact steps",
+    "fix_steps": "Fix steps",
 }
 INPAINTING = {"mask_weight": "Conditional mask weight", "blur": "Mask blur"}
 NOT_MASKED = "Inpaint not masked"  # a mask mode

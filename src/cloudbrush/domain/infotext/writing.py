@@ -142,7 +142,7 @@ def _masked(generation: Generation) -> dict[str, Any]:
     if generation.resize_mode != "Just resize":
         pairs["Resize mode"] = generation.resize_mode
     if generation.fix_steps:
-        pairs["Exact steps"] = True
+        pairs["Fix steps"] = True
     return pairs | (_inpainting(generation.inpainting) if generation.inpainting else {})
 
 
