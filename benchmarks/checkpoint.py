@@ -1,4 +1,4 @@
-"""A checkpoint of Stable Diffusion 1.5's size with random weights, and what diffusers needs to load it offline."""
+"""A random checkpoint of Stable Diffusion 1.5's size, and what diffusers needs to load it offline."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ SCHEDULER = {
 
 
 def make(folder: Path) -> tuple[Path, Path]:
-    """The checkpoint (fp16, SD1 single-file layout) and diffusers' folder of configurations; kept once made."""
+    """The checkpoint (fp16, SD1 single-file layout) and diffusers' configurations; kept once made."""
     file, configs = folder / "sd15-random.safetensors", folder / "sd15-configs"
     torch.manual_seed(0)
     unet, vae, text = (
