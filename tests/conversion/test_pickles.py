@@ -127,7 +127,8 @@ def opcodes(draw: Any) -> bytes:
     module, name = CALLS[draw(st.sampled_from(sorted(CALLS)))]
     words = [short("x"), short(module), short(name), b"K\x01", b"J\xff\xff\xff\xff", b"}", b"]", b")", b"N",
              b"h\x00", b"q\x00", b"cbuiltins\nset\n", f"c{module}\n{name}\n".encode(),
-             b"ctorch\nFloatStorage\n", b"ctorch._utils\n_rebuild_tensor_v2\n", b"ccollections\nOrderedDict\n"]  # fmt: skip
+             b"ctorch\nFloatStorage\n", b"ctorch._utils\n_rebuild_tensor_v2\n",
+             b"ccollections\nOrderedDict\n"]  # fmt: skip
     acts = [bytes([code]) for code in b"(0122RQbtuesado\x81\x85\x86\x87\x88\x89\x90\x91\x92\x93\x94"]
     return PROTO + b"".join(draw(st.lists(st.sampled_from([*words, *acts]), max_size=40))) + b"."
 

@@ -139,8 +139,9 @@ def test_files_of_eight_bit_numbers_load(dtype: torch.dtype, tmp_path: Path) -> 
     loaded = load(save(tmp_path / "x.safetensors", weights, SDXL.all_metadata()))
     unet, _, texts = SDXL.modules()
     for own, other in ((loaded.unet, unet), (loaded.text[1].module, texts[1])):
+        found = own.state_dict()
         for key, tensor in other.state_dict().items():
-            assert own.state_dict()[key].equal(tensor.to(dtype).float()), key
+            assert found[key].equal(tensor.to(dtype).float()), key
 
 
 def test_clip_skip_counts_layers_from_the_last_and_norms_what_it_finds(tmp_path: Path) -> None:
