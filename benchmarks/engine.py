@@ -1,7 +1,7 @@
 """This engine beside diffusers' own pipeline: `python -m benchmarks.engine`.
 
-Both paint the same request with the same random checkpoint of Stable Diffusion 1.5's size, in fp32 on the CPU,
-in processes that live side by side and take turns; ratios are medians over the turns. The first image is
+Both paint the same request with the same random checkpoint of Stable Diffusion 1.5's size, in fp32 on the
+CPU, in processes that live side by side and take turns; ratios are medians over the turns. The first image is
 measured from the start of a fresh process, also in turns.
 """
 
