@@ -43,6 +43,7 @@ jobs = Table(
     Column("finished_at", Moment),
     Column("epoch", Integer, nullable=False),
     Column("lease_until", Moment),
+    Column("handle", Text),
     Column("generation", JSON, nullable=False),
     Column("lost_attempts", JSON, nullable=False),
     Column("problem", JSON),
