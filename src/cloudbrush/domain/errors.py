@@ -13,6 +13,7 @@ CloudbrushError
 └── InvocationError         a worker did not deliver
     ├── WorkerLost          its process or connection died; the job may run again
     ├── WaitedTooLong       the endpoint's own queue kept the attempt longer than allowed
+    ├── Cancelled           the attempt was called off
     ├── RanTooLong          the attempt ran longer than allowed
     └── GenerationFailed    the engine refused or failed; running again would not help
 """
@@ -106,6 +107,12 @@ class WaitedTooLong(InvocationError):
     """The endpoint's own queue kept the attempt longer than allowed; no worker ever had it."""
 
     code = "expired"
+
+
+class Cancelled(InvocationError):
+    """The attempt was called off; whoever did it knows why."""
+
+    code = "cancelled"
 
 
 class RanTooLong(InvocationError):

@@ -128,7 +128,8 @@ class _Attempt:
         """Everything said so far, then what is said next."""
         for place in itertools.count():
             async with self._news:
-                await self._news.wait_for(lambda place=place: len(self._said) > place)
+                while len(self._said) <= place:
+                    await self._news.wait()
             match self._said[place]:
                 case None:
                     return

@@ -26,6 +26,7 @@ from cloudbrush.domain.invocation import (
     Invocation,
     WorkerEvent,
 )
+from cloudbrush.providers import answers
 from cloudbrush.providers.base import Capabilities, Observed
 
 START_LIMIT = 180.0  # seconds a worker may take until it answers /ping
@@ -145,14 +146,18 @@ class LocalProvider:
             worker.running -= 1
 
     async def _stream(self, worker: _Worker, invocation: Invocation) -> AsyncGenerator[WorkerEvent]:
-        headers = {"Accept": "application/jsonl", "Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json"}
         request = self._http.stream(
             "POST", f"{worker.url}/invocations", content=invocation.model_dump_json(), headers=headers
         )
         async with request as response:
             if response.is_error:
-                body = (await response.aread()).decode(errors="replace")[:500]
-                raise GenerationFailed(f"the worker refused the invocation ({response.status_code}): {body}")
+                body = await response.aread()
+                if failed := answers.failure(body):
+                    yield failed
+                    return
+                said = body.decode(errors="replace")[:500]
+                raise GenerationFailed(f"the worker refused the invocation ({response.status_code}): {said}")
             async for line in response.aiter_lines():
                 yield WORKER_EVENT.validate_json(line)
 
