@@ -41,9 +41,17 @@ _RENTED: dict[str, Callable[[dict[str, Any]], Any]] = {
     "autoscaling": lambda _asked: True,
     "max_instances": lambda asked: max(1, asked.get("min_instances", 1)),
     "scale_in_minutes": lambda _asked: 6,
-    "target_backlog": lambda asked: asked.get("concurrency", 4),
+    "target_backlog": lambda asked: _busy(asked.get("kind"), asked.get("concurrency", 4)),
 }
 """What only rented endpoints have, and what it is when left open; by what was asked for before it."""
+
+
+def _busy(kind: EndpointKind | None, concurrency: int) -> int:
+    """From how many invocations per instance on there should be more of them.
+
+    A real-time endpoint is never given more than its instances can run, so it must grow before they are full.
+    """
+    return max(1, concurrency * 3 // 4) if kind is EndpointKind.REALTIME else concurrency
 
 
 class EndpointSpec(BaseModel):
