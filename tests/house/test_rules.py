@@ -90,7 +90,7 @@ def _modules_after(code: str) -> set[str]:
 def test_every_package_that_is_imported_is_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *extras["studio"], *extras["worker"]]
+    wanted = [*project["dependencies"], *extras["studio"], *extras["worker"], *extras["aws"]]
     declared = {re.match(r"[\w-]+", line)[0].lower().replace("-", "_") for line in wanted}  # type: ignore[index]
     imported = set()
     for file in (ROOT / "src").rglob("*.py"):
@@ -99,6 +99,6 @@ def test_every_package_that_is_imported_is_declared() -> None:
                 imported.add((node.module or "").partition(".")[0])
             elif isinstance(node, ast.Import):
                 imported |= {alias.name.partition(".")[0] for alias in node.names}
-    names = {"PIL": "pillow"}  # where the module is not called as its package
+    names = {"PIL": "pillow", "botocore": "boto3"}  # where the module is not called as its package
     foreign = {names.get(name, name) for name in imported - sys.stdlib_module_names - {"cloudbrush"}}
     assert foreign <= declared
