@@ -48,8 +48,9 @@ clean:  ## the virtual environment and build products; data/ stays
 
 .venv/test: .venv/run
 	@echo "Installing what the tests need ..."
-	@$(PIP) -c constraints.txt -e '.[studio,worker,aws,dev]'
+	@$(PIP) -c constraints.txt -e '.[studio,worker,aws,postgres,dev]'
 	@sh tests/browser/install_chromium.sh
+	@sh tests/stores/install_postgres.sh
 	@touch $@
 
 .PHONY: help run test test-all check fix pocket pocket-eval screenshots clean

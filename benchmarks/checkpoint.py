@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL, EulerDiscreteScheduler, UNet2DConditionMode
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from training.pocket import ldm_layout
+from cloudbrush.engine.models.keys import to_ldm
 
 # Stable Diffusion 1.5's published configuration, where it differs from the modules' defaults.
 UNET = {
@@ -53,7 +53,7 @@ def make(folder: Path) -> tuple[Path, Path]:
     unet, vae, text = UNet2DConditionModel(**UNET), AutoencoderKL(**VAE), CLIPTextModel(CLIPTextConfig(**TEXT))
     _write_configs(configs, unet, vae, text)
     if not file.exists():
-        weights = ldm_layout(unet.state_dict(), vae.state_dict(), text.state_dict())
+        weights = to_ldm(unet.state_dict(), vae.state_dict(), text.state_dict(), (2, 2, 2, 2))
         draft = file.with_suffix(".draft")
         save_file({key: weight.half().contiguous() for key, weight in weights.items()}, draft)
         draft.replace(file)

@@ -31,7 +31,14 @@ def new_id() -> str:
 
 def generation(**changes: Any) -> Txt2Img:
     """A complete generation."""
-    fields = {"prompt": "a red circle", "checkpoint": "pocket", "width": 128, "height": 128, "seed": 1}
+    fields = {
+        "prompt": "a red circle",
+        "checkpoint": "pocket",
+        "width": 128,
+        "height": 128,
+        "seed": 1,
+        "vae": None,
+    }
     return Txt2Img(**{**fields, **changes})
 
 

@@ -17,7 +17,7 @@ from cloudbrush.stores.base import AssetSource, Stores
 from cloudbrush.stores.blobs import Blobs
 from cloudbrush.stores.database import Database
 from cloudbrush.stores.sql import SqlAssets, SqlEndpoints, SqlEvents, SqlJobs, SqlQueue, SqlRequests
-from tests import builders
+from tests import builders, moto_server, postgres_server
 from tests.builders import START, FakeClock
 from tests.world import World
 
@@ -25,6 +25,37 @@ from tests.world import World
 @pytest.fixture(autouse=True, scope="session")
 def _logging() -> None:
     log_to_stderr()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URL of a PostgreSQL server."""
+    if postgres_server.binaries() is None:
+        pytest.skip(postgres_server.MISSING)
+    with postgres_server.running() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[str]:
+    """What stands for AWS: the URL of a moto server."""
+    with moto_server.running() as url:
+        yield url
+
+
+@pytest.fixture
+def aws(moto: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The same, with an environment in which boto3 finds it."""
+    for name, value in moto_server.ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto)
+    return moto
+
+
+@pytest.fixture
+def bucket(aws: str) -> str:
+    """A new bucket there, as the URL of a blob store."""
+    return f"s3://{moto_server.make_bucket(aws)}/some/where"
 
 
 @pytest.fixture

@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+DATABASES = ("sqlite", "postgresql", "postgres")
+BLOB_STORES = ("file", "s3")
+
+
+def _blobs(given: dict[str, Any]) -> str:
+    if not given["aws_bucket"]:
+        directory: Path = given["data_dir"].resolve() / "blobs"
+        return directory.as_uri()
+    region = f"?region={given['aws_region']}" if given["aws_region"] else ""
+    return f"s3://{given['aws_bucket']}{region}"
+
+
+def _database(given: dict[str, Any]) -> str:
+    return f"sqlite:///{given['data_dir'].resolve() / 'cloudbrush.db'}"
 
 
 class Settings(BaseSettings):
@@ -38,20 +55,35 @@ class Settings(BaseSettings):
         description="what the names of endpoints in the cloud begin with",
     )
 
+    blobs_url: str = Field(default_factory=_blobs, description="model files and images: file:// or s3://")
+    database_url: str = Field(
+        default_factory=_database, description="the records: sqlite:/// or postgresql://", repr=False
+    )
+
+    @field_validator("blobs_url")
+    @classmethod
+    def _is_a_blob_store(cls, url: str) -> str:
+        place = urlsplit(url)
+        if place.scheme not in BLOB_STORES or (place.scheme == "s3" and not place.netloc):
+            raise ValueError("CLOUDBRUSH_BLOBS_URL must be file:///directory or s3://bucket/prefix")
+        if place.scheme == "file" and (place.netloc or not place.path):
+            raise ValueError("CLOUDBRUSH_BLOBS_URL must name a directory of this machine: file:///directory")
+        return url
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_a_database(cls, url: str) -> str:
+        scheme, _, place = url.partition("://")  # what may stand in it: a password
+        if scheme not in DATABASES or not place:
+            raise ValueError(
+                "CLOUDBRUSH_DATABASE_URL must be sqlite:///file or postgresql://user:password@host/name"
+            )
+        return url.replace("postgres://", "postgresql://", 1) if scheme == "postgres" else url
+
     @property
     def hosts(self) -> tuple[str, ...]:
         """The names requests may use for this machine."""
         return ("127.0.0.1", "localhost", self.host, *self.host_names)
-
-    @property
-    def database_url(self) -> str:
-        """Where the records are."""
-        return f"sqlite:///{self.data_dir.resolve() / 'cloudbrush.db'}"
-
-    @property
-    def blobs_url(self) -> str:
-        """Where model files and images are."""
-        return (self.data_dir.resolve() / "blobs").as_uri()
 
     @property
     def models_dir(self) -> Path:

@@ -52,6 +52,8 @@ def control_plane(settings: Settings, *, endpoints: Container[str] | None) -> Fa
     for folder in assets.FOLDERS:
         (settings.models_dir / folder).mkdir(parents=True, exist_ok=True)
     database = Database(settings.database_url)
+    if endpoints is not None:
+        database.hold()
     local = LocalProvider(
         blobs_url=settings.blobs_url,
         logs_dir=settings.logs_dir,

@@ -52,6 +52,35 @@ def test_a_prompt_becomes_the_picture_it_tells_of(tmp_path: Path) -> None:
     assert "No jobs yet" in cloudbrush("jobs", "list", data_dir=tmp_path)
 
 
+def test_the_same_infotext_is_the_same_image_and_can_be_painted_over(tmp_path: Path) -> None:
+    first, again, over = (tmp_path / f"{name}.png" for name in ("first", "again", "over"))
+    asked = (
+        "txt2img",
+        "a (red:1.2) circle",
+        "-n",
+        "stripes",
+        "-o",
+        str(first),
+        "--steps",
+        "6",
+        "--seed",
+        "3",
+    )
+    cloudbrush(*asked, "--set", "hires.scale=1.5", "--set", "hires.steps=3", data_dir=tmp_path)
+    cloudbrush("txt2img", "--from", str(first), "-o", str(again), data_dir=tmp_path)
+    assert again.read_bytes() == first.read_bytes()
+    assert Image.open(first).size == (192, 192)
+
+    mask = Image.new("L", (192, 192))
+    mask.paste(255, (0, 0, 96, 192))
+    mask.save(tmp_path / "mask.png")
+    painted = ("img2img", str(first), "a blue square", "--mask", str(tmp_path / "mask.png"), "-o", str(over))
+    cloudbrush(*painted, "--steps", "6", "--set", "inpainting.blur=0", data_dir=tmp_path)
+    right = (96, 0, 192, 192)
+    assert Image.open(over).crop(right).tobytes() == Image.open(first).crop(right).tobytes()
+    assert "Mask blur" not in Image.open(over).text["parameters"]
+
+
 def test_the_built_in_model_is_listed(tmp_path: Path) -> None:
     assert "pocket" in cloudbrush("models", data_dir=tmp_path)
 

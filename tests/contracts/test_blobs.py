@@ -9,10 +9,13 @@ import pytest
 
 from cloudbrush.domain.errors import Conflict, NotFound
 from cloudbrush.stores.blobs import Blobs
+from cloudbrush.stores.multipart import PART
 
 
-@pytest.fixture(params=["directory", "memory"])
+@pytest.fixture(params=["directory", "memory", "bucket"])
 def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Blobs:
+    if request.param == "bucket":
+        return Blobs(request.getfixturevalue("bucket"))
     return Blobs((tmp_path / "blobs").as_uri() if request.param == "directory" else "memory:///")
 
 
@@ -29,9 +32,40 @@ def test_a_large_object_streams_in_chunks(blobs: Blobs, tmp_path: Path) -> None:
     assert b"".join(chunks) == file.read_bytes()
 
 
+def test_an_uploaded_file_tells_how_far_it_is(blobs: Blobs, tmp_path: Path) -> None:
+    file = tmp_path / "large"
+    file.write_bytes(b"x" * (PART + 1))
+    arrived: list[int] = []
+    blobs.upload("models/large", file, arrived.append)
+    assert arrived == sorted(arrived)
+    assert arrived[-1] == PART + 1
+    with pytest.raises(Conflict):
+        blobs.upload("models/large", file)
+
+
+def test_parts_can_be_read(blobs: Blobs) -> None:
+    blobs.put("key", b"0123456789")
+    assert (blobs.read("key", 0, 3), blobs.read("key", 7, 10)) == (b"012", b"789")
+
+
 def test_a_missing_object_is_not_found(blobs: Blobs) -> None:
+    assert not blobs.exists("jobs/none")
     with pytest.raises(NotFound, match="jobs/none"):
         blobs.get("jobs/none")
+    with pytest.raises(NotFound, match="jobs/none"):
+        blobs.read("jobs/none", 0, 1)
+
+
+def test_a_list_tells_sizes_and_whether_contents_differ(blobs: Blobs) -> None:
+    blobs.put("list/a", b"one")
+    blobs.put("list/b/c", b"three")
+    blobs.put("listed", b"not below the folder")
+    first, second = blobs.entries("list")
+    assert (first.key, first.size, second.key, second.size) == ("list/a", 3, "list/b/c", 5)
+    assert blobs.exists("list/b/c")
+    blobs.put("list/a", b"another", replace=True)
+    assert blobs.entries("list")[0].tag != first.tag
+    assert blobs.entries("nothing") == []
 
 
 def test_an_object_is_written_once(blobs: Blobs) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,28 +12,47 @@ import pytest
 
 from cloudbrush.domain.asset import AssetKind
 from cloudbrush.domain.endpoint import Endpoint, EndpointSpec, EndpointState
-from cloudbrush.domain.errors import Conflict, IdempotencyMismatch, NotFound, Stale
+from cloudbrush.domain.errors import Conflict, IdempotencyMismatch, InvalidInput, NotFound, Stale
 from cloudbrush.domain.job import EventKind, Job, JobState, Problem
 from cloudbrush.stores.base import AssetSource, IdempotencyKey, JobFilter, Stores
 from cloudbrush.stores.blobs import Blobs
 from cloudbrush.stores.database import Database
 from cloudbrush.stores.sql import SqlAssets, SqlEndpoints, SqlEvents, SqlJobs, SqlQueue, SqlRequests
-from tests import builders
+from tests import builders, postgres_server
 from tests.builders import START
 
 QUEUED = (EventKind.QUEUED, {})
 LEASE = timedelta(seconds=30)
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "postgresql":
+        return postgres_server.new_database(request.getfixturevalue("postgres"))
+    return f"sqlite:///{tmp_path / 'test.db'}"
+
+
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database(f"sqlite:///{tmp_path / 'test.db'}")
+def database(url: str) -> Iterator[Database]:
+    opened = Database(url)
     yield opened
     opened.close()
 
 
 @pytest.fixture
 def stores(database: Database) -> Stores:
+    return stores_of(database)
+
+
+@pytest.fixture
+def others(url: str) -> Iterator[Stores]:
+    """The stores of a second control plane on the same database."""
+    opened = Database(url)
+    yield stores_of(opened)
+    opened.close()
+
+
+def stores_of(database: Database) -> Stores:
     return Stores(
         jobs=SqlJobs(database),
         requests=SqlRequests(database),
@@ -228,10 +248,24 @@ class TestQueue:
         assert claimed is not None
         assert claimed.id == heads[-1]
 
+    def test_many_owners_may_come_at_once(self, stores: Stores, others: Stores) -> None:
+        with ThreadPoolExecutor(8) as pool:
+            asked = [builders.job(owner=f"owner {n // 4}") for n in range(32)]
+            list(pool.map(lambda job: (stores, others)[job.owner < "owner 4"].jobs.add(job, QUEUED), asked))
+        assert len({claim(stores).id for _ in asked}) == 32  # type: ignore[union-attr]
+
     def test_claims_at_once_never_take_the_same_job(self, stores: Stores) -> None:
         ids = {stores.jobs.add(builders.job(owner=f"owner {n % 3}"), QUEUED).id for n in range(30)}
         with ThreadPoolExecutor(8) as pool:
             claimed = [job.id for job in pool.map(lambda _: claim(stores), range(40)) if job]
+        assert len(claimed) == 30
+        assert set(claimed) == ids
+
+    def test_two_control_planes_never_take_the_same_job(self, stores: Stores, others: Stores) -> None:
+        ids = {stores.jobs.add(builders.job(owner=f"owner {n % 3}"), QUEUED).id for n in range(30)}
+        with ThreadPoolExecutor(8) as pool:
+            claims = pool.map(lambda n: claim(others if n % 2 else stores), range(40))
+            claimed = [job.id for job in claims if job]
         assert len(claimed) == 30
         assert set(claimed) == ids
 
@@ -316,6 +350,15 @@ class TestEndpoints:
             stores.endpoints.get("gpu")
         with pytest.raises(NotFound):
             stores.endpoints.change(self.endpoint)
+
+
+class TestLimits:
+    def test_what_cannot_be_stored_is_refused_not_an_accident(self, stores: Stores) -> None:
+        """PostgreSQL keeps no NUL character and no more than a column's length; SQLite does."""
+        for owner in ("a\x00b", "a" * 300):
+            with suppress(InvalidInput):
+                assert stores.jobs.find(JobFilter(owner=owner), limit=9).jobs == ()
+                stores.jobs.add(builders.job(owner=owner), QUEUED)
 
 
 class TestAssets:

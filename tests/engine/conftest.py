@@ -117,6 +117,14 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> ModelFile:
 
 
 @pytest.fixture(scope="session")
+def other(tmp_path_factory: pytest.TempPathFactory) -> ModelFile:
+    """A checkpoint of the same shape with other weights."""
+    return save(
+        tmp_path_factory.mktemp("other") / "other.safetensors", Shape().weights(7), Shape().all_metadata()
+    )
+
+
+@pytest.fixture(scope="session")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """One engine for all tests; that they do not disturb each other is part of what is tested."""
     engine = Engine(device="cpu")

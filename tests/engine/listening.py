@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from cloudbrush.domain.generation import Txt2Img
-from cloudbrush.engine import Broke, Done, EngineEvent, ImageReady, StepTaken
+from cloudbrush.engine import Broke, Done, Engine, EngineEvent, ImageReady, StepTaken
 
 DEADLINE = 60.0  # seconds
 
@@ -63,3 +63,19 @@ class Listener:
     def pixels(self) -> np.ndarray:
         """All images as (n, height, width, 3) numbers."""
         return np.stack([np.asarray(Image.open(io.BytesIO(image.png)), np.int16) for image in self.images])
+
+
+class StopAt(Listener):
+    """Cancels its run from within the event of a step, and counts what still comes."""
+
+    def __init__(self, engine: Engine, step: int) -> None:
+        super().__init__()
+        self._engine = engine
+        self._step = step
+        self.submitted = threading.Event()
+
+    def __call__(self, event) -> None:
+        if isinstance(event, StepTaken) and event.step == self._step:
+            self.submitted.wait()
+            self._engine.cancel(self.handle)
+        super().__call__(event)

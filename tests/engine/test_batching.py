@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import groupby
 
 import pytest
 import torch
 
 from cloudbrush.domain.errors import GenerationFailed
-from cloudbrush.domain.prompt_editing import Period
-from cloudbrush.engine.batching import MOST_IN_A_ROW, Batcher, Image
+from cloudbrush.engine.batching import MOST_IN_A_ROW, Ask, Batcher, Image
 from cloudbrush.engine.denoiser import Prediction, Request
 from cloudbrush.engine.events import Cancelled
 from cloudbrush.engine.extras import PLAIN, Extras
-from cloudbrush.engine.guidance import Guide, Reading
+from cloudbrush.engine.guidance import Condition, Guidance
 from cloudbrush.engine.networks.lora import Network
 from cloudbrush.engine.networks.patches import Key, Wanted
 from cloudbrush.engine.samplers import Sampling
 
-READING = Reading((Period(3, ""),), (torch.zeros(77, 8),))
-GUIDE = Guide(((READING, 1.0),), READING, 7.0)
+CONDITION = Condition(torch.zeros(77, 8))
 DEADLINE = 30
 
 
@@ -74,8 +71,12 @@ def image(
     **shape: int,
 ) -> Image:
     off = cancelled or threading.Event()
-    guide = replace(GUIDE, extras=extras)
-    return Image(sampling(mark, **shape), gate, guide, off, lambda *_: None, timestep=float)
+    return Image(sampling(mark, **shape), asking(gate, extras), off, lambda *_: None)
+
+
+def asking(gate: Gate, extras: Extras = PLAIN) -> Ask:
+    guidance = Guidance(((CONDITION, 1.0),), CONDITION, 7.0, extras)
+    return lambda _evaluation, x, sigma: (gate, Request(x, sigma, sigma, guidance))
 
 
 def start_together(batcher: Batcher, gate: Gate, *images: Image) -> list:
@@ -168,7 +169,7 @@ def test_a_sampler_that_raises_ends_alone(batcher: Batcher) -> None:
     bad, good = start_together(
         batcher,
         gate,
-        Image(broken(), gate, GUIDE, threading.Event(), lambda *_: None, timestep=float),
+        Image(broken(), asking(gate), threading.Event(), lambda *_: None),
         image(gate, 1.0),
     )
     with pytest.raises(GenerationFailed, match="ZeroDivisionError"):
@@ -196,3 +197,29 @@ def test_closing_ends_what_waits() -> None:
     for future in (running, waiting, batcher.start(image(gate, 3.0))):
         with pytest.raises(Cancelled):
             future.result(DEADLINE)
+
+
+def test_who_is_asked_may_change_on_the_way(batcher: Batcher) -> None:
+    first, second = Gate(), Gate()
+    first.opened.set()
+    second.opened.set()
+
+    def ask(evaluation: int, x: torch.Tensor, sigma: float) -> tuple[Gate, Request]:
+        return asking(first if evaluation < 2 else second)(evaluation, x, sigma)
+
+    batcher.start(Image(sampling(1.0), ask, threading.Event(), lambda *_: None)).result(DEADLINE)
+    assert (len(first.calls), len(second.calls)) == (2, 1)
+
+
+def test_what_is_known_is_put_back_into_every_prediction(batcher: Batcher) -> None:
+    gate, seen = Gate(), []
+    gate.opened.set()
+    restored = Image(
+        sampling(1.0, steps=2),
+        asking(gate),
+        threading.Event(),
+        lambda denoised, _sigma: seen.append(denoised.mean().item()),
+        restore=lambda denoised: denoised + 10,
+    )
+    assert batcher.start(restored).result(DEADLINE).mean().item() == 21.5
+    assert seen == [11.0, 21.0]

@@ -14,7 +14,7 @@ from cloudbrush.domain import infotext
 from cloudbrush.domain.errors import GenerationFailed
 from cloudbrush.domain.sampling import SAMPLERS, SCHEDULES
 from cloudbrush.engine import Broke, Cancelled, Done, Engine, ImageReady, ModelFile, Models, StepTaken
-from tests.engine.listening import Listener, generation
+from tests.engine.listening import Listener, StopAt, generation
 
 
 def test_a_run_tells_steps_then_images_then_done(paint) -> None:
@@ -96,22 +96,6 @@ def test_prompt_seed_and_source_each_change_the_image(paint) -> None:
 def test_the_same_generation_is_the_same_image(paint) -> None:
     (first,), (second,) = paint(generation()), paint(generation())
     assert first.images[0].png == second.images[0].png
-
-
-class StopAt(Listener):
-    """Cancels its run from within the event of a step, and counts what still comes."""
-
-    def __init__(self, engine: Engine, step: int) -> None:
-        super().__init__()
-        self._engine = engine
-        self._step = step
-        self.submitted = threading.Event()
-
-    def __call__(self, event) -> None:
-        if isinstance(event, StepTaken) and event.step == self._step:
-            self.submitted.wait()
-            self._engine.cancel(self.handle)
-        super().__call__(event)
 
 
 def test_cancel_takes_effect_before_the_next_step(engine: Engine, tiny: ModelFile, paint) -> None:

@@ -33,7 +33,7 @@ class Posterior:
 
 @torch.inference_mode()
 def encode(checkpoint: Checkpoint, pixels: Tensor) -> Posterior:
-    """The latents of one picture, (3, height, width) in -1..1; raises `GenerationFailed` if it is too large."""
+    """The latents of one picture, (3, height, width) in -1..1; raises `GenerationFailed` if too large."""
     try:
         batch = pixels[None].to(checkpoint.placement.device)
         found = checkpoint.vae.encode(batch.contiguous(memory_format=torch.channels_last)).latent_dist

@@ -57,7 +57,7 @@ class ImageReady:
 class Done:
     """All images of the run were delivered."""
 
-    seconds: dict[str, float]  # wall time by stage: load, encode, denoise, decode; with hires fix also upscale
+    seconds: dict[str, float]  # wall time by stage: load, encode, denoise, decode; hires fix: upscale
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,8 @@ class Target:
         target = cls._wanted(width, height, hires, downscale)
         if min(target.sides(downscale)) * downscale < MIN_SIDE:
             raise GenerationFailed(
-                f"hires fix would end at {target.width}x{target.height} pixels; {MIN_SIDE} a side are the least",
+                f"hires fix would end at {target.width}x{target.height} pixels;"
+                f" {MIN_SIDE} a side are the least",
                 field="hires.resize_width" if hires.resize_width else "hires.resize_height",
                 hint="Choose a larger size.",
             )

@@ -1,4 +1,4 @@
-"""Pictures that people hand in: read whatever they are, and brought to a size (specification 1.1, img2img)."""
+"""Pictures that people hand in: read whatever they are, brought to a size (specification 1.1)."""
 
 from __future__ import annotations
 
@@ -103,12 +103,12 @@ def filled(image: Image.Image, width: int, height: int) -> Image.Image:
     left, top = width // 2 - fitted.width // 2, height // 2 - fitted.height // 2
     if taller and top > 0:
         _draw_out(result, fitted, (0, 0, width, top), (0, 0, fitted.width, 1))
-        end = top + fitted.height
-        _draw_out(result, fitted, (0, end, width, height), (0, fitted.height - 1, fitted.width, fitted.height))
+        end, last = top + fitted.height, fitted.height - 1
+        _draw_out(result, fitted, (0, end, width, height), (0, last, fitted.width, fitted.height))
     if wider and left > 0:
         _draw_out(result, fitted, (0, 0, left, height), (0, 0, 1, fitted.height))
-        end = left + fitted.width
-        _draw_out(result, fitted, (end, 0, width, height), (fitted.width - 1, 0, fitted.width, fitted.height))
+        end, last = left + fitted.width, fitted.width - 1
+        _draw_out(result, fitted, (end, 0, width, height), (last, 0, fitted.width, fitted.height))
     return result
 
 

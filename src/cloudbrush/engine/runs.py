@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cloudbrush.domain.generation import Txt2Img
+from cloudbrush.domain.generation import Generation
 from cloudbrush.engine.events import Broke, Cancelled, Done, EngineEvent, Models, OnEvent
 
 log = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ PREVIEW_SECONDS = 0.25  # between two previews of a run
 class Run:
     """One generation on its way through the engine; its events come one at a time, the last is its end."""
 
-    def __init__(self, generation: Txt2Img, models: Models, on_event: OnEvent) -> None:
+    def __init__(self, generation: Generation, models: Models, on_event: OnEvent) -> None:
         self.generation = generation
         self.models = models
         self.cancelled = threading.Event()

@@ -7,12 +7,13 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from cloudbrush.domain.errors import CloudbrushError, GenerationFailed
-from cloudbrush.domain.generation import Txt2Img
+from cloudbrush.domain.generation import Generation
 from cloudbrush.engine.batching import Batcher
 from cloudbrush.engine.conditioning import TextEncoding
 from cloudbrush.engine.denoiser import Denoiser
 from cloudbrush.engine.events import Broke, ModelFile, Models, OnEvent
-from cloudbrush.engine.generate import Loaded, Studio, generate
+from cloudbrush.engine.generate import generate
+from cloudbrush.engine.materials import Loaded, Studio
 from cloudbrush.engine.models.cache import LoadedModels
 from cloudbrush.engine.models.checkpoint import Placement
 from cloudbrush.engine.models.folder import load_folder
@@ -48,7 +49,7 @@ class Engine:
         self._runs: set[Run] = set()
         self._closed = False
 
-    def submit(self, generation: Txt2Img, models: Models, on_event: OnEvent) -> Handle:
+    def submit(self, generation: Generation, models: Models, on_event: OnEvent) -> Handle:
         """Begin to paint a complete generation and return at once.
 
         `on_event` is called from the engine's threads, one event at a time; the last is `Done` or `Broke`.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from functools import cache
 
@@ -60,6 +60,11 @@ class ModelSigmas:
             return float(len(self.sigmas) - 1)
         low, high = math.log(self.sigmas[above - 1]), math.log(self.sigmas[above])
         return above - 1 + (math.log(sigma) - low) / (high - low)
+
+    def nearest(self, sigma: float) -> int:
+        """The integer timestep whose sigma is nearest; of two as near the lower."""
+        above = min(bisect_left(self.sigmas, sigma), len(self.sigmas) - 1)
+        return min((max(0, above - 1), above), key=lambda timestep: abs(self.sigmas[timestep] - sigma))
 
     def sigma(self, timestep: float) -> float:
         """The sigma of a fractional timestep, linear in between in ln sigma."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from cloudbrush.domain.errors import Conflict, IdempotencyMismatch, NotFound, St
 from cloudbrush.domain.job import EventKind, Job, JobEvent, JobList, JobState
 from cloudbrush.stores import tables as t
 from cloudbrush.stores.base import AssetSource, Choose, Happening, IdempotencyKey, JobFilter
-from cloudbrush.stores.database import Database
+from cloudbrush.stores.database import Database, insert_missing
 
 OWNERS_PER_CLAIM = 16  # how far down the line a claim looks for a warm checkpoint
 
@@ -116,14 +117,20 @@ class SqlQueue:
 
     def claim(self, endpoint: str, now: datetime, lease_until: datetime, choose: Choose) -> Job | None:
         """See `Queue.claim`."""
+        taken: list[str] = []
         with self._db.writing() as tx:
-            heads = [_job(row) for row in tx.execute(heads_query(endpoint))]
-            chosen = choose(heads) if heads else None
-            if chosen is None:
-                return None
-            _take_turn(tx, endpoint, chosen.owner)
-            claimed = chosen.claimed(now, lease_until)
-            return _change_job(tx, claimed, (EventKind.STARTED, {"attempt": claimed.epoch}), at=now)
+            while heads := [_job(row) for row in tx.execute(heads_query(endpoint, taken))]:
+                chosen = choose(heads)
+                if chosen is None:
+                    return None
+                row = tx.execute(lock_query(chosen)).one_or_none()
+                if row is None:  # another control plane is just claiming it
+                    taken.append(chosen.id)
+                    continue
+                _take_turn(tx, endpoint, chosen.owner)
+                claimed = _job(row).claimed(now, lease_until)
+                return _change_job(tx, claimed, (EventKind.STARTED, {"attempt": claimed.epoch}), at=now)
+        return None
 
     def renew(self, job_id: str, epoch: int, lease_until: datetime) -> bool:
         """See `Queue.renew`. Keeps the version: a renewal must not make a result stale."""
@@ -283,12 +290,13 @@ def stranded_query() -> sa.Select[Any]:
     return select(t.jobs).where(unfinished, ~exists)
 
 
-def heads_query(endpoint: str) -> sa.Select[Any]:
+def heads_query(endpoint: str, without: Sequence[str] = ()) -> sa.Select[Any]:
     """Each owner's oldest queued job at the endpoint, owners by their last turn: one index look per owner."""
     mine = t.jobs.alias("mine")
+    place = (mine.c.endpoint == endpoint, mine.c.state == JobState.QUEUED, mine.c.owner == t.turns.c.owner)
     oldest = (
         select(mine.c.id)
-        .where(mine.c.endpoint == endpoint, mine.c.state == JobState.QUEUED, mine.c.owner == t.turns.c.owner)
+        .where(*place, *([mine.c.id.not_in(without)] if without else []))
         .order_by(mine.c.id)
         .limit(1)
         .correlate(t.turns)
@@ -301,8 +309,13 @@ def heads_query(endpoint: str) -> sa.Select[Any]:
         .where(t.turns.c.endpoint == endpoint)
         .order_by(t.turns.c.served)
         .limit(OWNERS_PER_CLAIM)
-        .with_for_update(of=t.jobs, skip_locked=True)  # PostgreSQL; SQLite has one writer anyway
     )
+
+
+def lock_query(job: Job) -> sa.Select[Any]:
+    """The job, for this transaction alone; nothing while another one has it, or when it changed since."""
+    unchanged = (t.jobs.c.id == job.id, t.jobs.c.version == job.version)
+    return select(t.jobs).where(*unchanged).with_for_update(skip_locked=True)  # SQLite has one writer anyway
 
 
 def _job(row: Row[Any]) -> Job:
@@ -320,9 +333,7 @@ def _job_row(job: Job) -> dict[str, Any]:
 
 def _insert_job(tx: Connection, job: Job) -> None:
     tx.execute(insert(t.jobs).values(_job_row(job)))
-    place = (t.turns.c.endpoint == job.endpoint, t.turns.c.owner == job.owner)
-    if tx.execute(select(t.turns).where(*place)).one_or_none() is None:
-        tx.execute(insert(t.turns).values(endpoint=job.endpoint, owner=job.owner, served=0))
+    insert_missing(tx, t.turns, {"endpoint": job.endpoint, "owner": job.owner, "served": 0})
 
 
 def _change_job(tx: Connection, job: Job, *happenings: Happening, at: datetime) -> Job:
