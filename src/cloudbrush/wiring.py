@@ -21,7 +21,6 @@ from cloudbrush.control.endpoints import EndpointKeeper
 from cloudbrush.control.jobs import settle
 from cloudbrush.control.plane import ControlPlane, Limits
 from cloudbrush.domain.endpoint import SAGEMAKER, THIS_MACHINE, EndpointSpec
-from cloudbrush.providers.base import Provider
 from cloudbrush.providers.local import LocalProvider
 from cloudbrush.providers.sagemaker import Place, SageMakerProvider
 from cloudbrush.settings import Settings
@@ -99,19 +98,18 @@ def _cloud(
 ) -> SageMakerProvider | None:
     """The provider of rented instances, where the settings name what it needs."""
     named = (
-        settings.aws_bucket,
         settings.aws_worker_role_arn,
         settings.aws_success_topic_arn,
         settings.aws_error_topic_arn,
         settings.aws_queue_url,
     )
-    if not all(named):
+    if not all(named) or not settings.blobs_url.startswith("s3://"):
         return None
-    bucket, role, success, error, queue = (str(name) for name in named)
+    role, success, error, queue = (str(name) for name in named)
     account = Account(settings.aws_region)
     place = Place(
         region=account.region,
-        bucket=bucket,
+        blobs_url=settings.blobs_url,
         worker_role_arn=role,
         success_topic_arn=success,
         error_topic_arn=error,

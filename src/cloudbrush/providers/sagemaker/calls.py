@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 from anyio import CapacityLimiter, to_thread
 
@@ -41,9 +42,10 @@ class Calls:
                 raise NotFound(error.detail) from error
             raise
 
-    async def object(self, bucket: str, key: str) -> bytes | None:
-        """A small object, whole; None when there is none. Raises `Unavailable` when it was cut off."""
-        read = partial(self._read, bucket, key)
+    async def object(self, url: str) -> bytes | None:
+        """A small object in S3, whole; None when there is none. Raises `Unavailable` when it was cut off."""
+        parts = urlsplit(url)
+        read = partial(self._read, parts.netloc, parts.path.lstrip("/"))
         try:
             return await to_thread.run_sync(read, limiter=self._threads, abandon_on_cancel=True)
         except AwsRefused as error:

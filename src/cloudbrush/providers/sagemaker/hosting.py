@@ -132,7 +132,7 @@ class Hosting:
             "PrimaryContainer": {
                 "Image": place.image_uri,
                 "Environment": {
-                    "CLOUDBRUSH_WORKER_BLOBS_URL": f"s3://{place.bucket}",
+                    "CLOUDBRUSH_WORKER_BLOBS_URL": place.blobs_url,
                     "AWS_REGION": place.region,
                     "AWS_DEFAULT_REGION": place.region,
                 },

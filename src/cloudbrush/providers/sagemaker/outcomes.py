@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -12,6 +11,7 @@ from cloudbrush.domain.invocation import Failed, Finished, Report, report_key
 from cloudbrush.providers import answers
 from cloudbrush.providers.sagemaker.calls import Calls
 from cloudbrush.providers.sagemaker.notices import Notice
+from cloudbrush.providers.sagemaker.place import Place
 
 RESULT_LOOKS = 6  # for a result that was announced, before it counts as missing
 REASON_LOOKS = 2  # for what a worker said of its failure, before SageMaker's own words must do
@@ -42,9 +42,9 @@ def inference_id(job_id: str, epoch: int) -> str:
 class Outcomes:
     """Looks for the end of an invocation, and at how far it is."""
 
-    def __init__(self, calls: Calls, bucket: str) -> None:
+    def __init__(self, calls: Calls, place: Place) -> None:
         self._calls = calls
-        self._bucket = bucket
+        self._place = place
 
     async def end(self, handle: Handle, notice: Notice | None, looks: int) -> Finished | Failed | None:
         """How it ended; None when that cannot be seen now, `looks` counting since the notice.
@@ -55,12 +55,12 @@ class Outcomes:
             if notice is None:
                 return await self._unannounced(handle)
             if notice.failure_reason is None:
-                if answer := await self._object(handle.output):
+                if answer := await self._calls.object(handle.output):
                     return _finished(answer)
                 if looks >= RESULT_LOOKS:
                     raise WorkerLost("its result was announced, but is not there")
                 return None
-            said = await self._object(handle.failure)
+            said = await self._calls.object(handle.failure)
             if said is not None or looks >= REASON_LOOKS:
                 return _failed(said or b"", notice.failure_reason)
         return None
@@ -68,15 +68,15 @@ class Outcomes:
     async def report(self, handle: Handle) -> Report:
         """How far the worker says it is; nothing while it waits."""
         with suppress(Unavailable, ValidationError):
-            found = await self._calls.object(self._bucket, report_key(handle.job_id, handle.epoch))
+            found = await self._calls.object(self._place.url(report_key(handle.job_id, handle.epoch)))
             if found is not None:
                 return Report.model_validate_json(found)
         return Report()
 
     async def _unannounced(self, handle: Handle) -> Finished | Failed | None:
-        if answer := await self._object(handle.output):
+        if answer := await self._calls.object(handle.output):
             return _finished(answer)
-        said = await self._object(handle.failure)
+        said = await self._calls.object(handle.failure)
         if said is not None:
             return _failed(said, None)
         try:  # what waits or runs at an endpoint that is deleted ends without a word
@@ -84,10 +84,6 @@ class Outcomes:
         except NotFound as error:
             raise WorkerLost("its endpoint was deleted") from error
         return None
-
-    async def _object(self, url: str) -> bytes | None:
-        parts = urlsplit(url)
-        return await self._calls.object(parts.netloc, parts.path.lstrip("/"))
 
 
 def _finished(answer: bytes) -> Finished:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from cloudbrush.domain.errors import InvalidInput
 
@@ -15,7 +16,7 @@ class Place:
     """What the account's stack gave, and whose endpoints these are."""
 
     region: str
-    bucket: str
+    blobs_url: str  # s3://bucket, and a prefix where there is one
     worker_role_arn: str
     success_topic_arn: str
     error_topic_arn: str
@@ -32,6 +33,11 @@ class Place:
             raise InvalidInput(f"may have {longest} characters at most in the cloud", field="name")
         return full
 
+    def object(self, key: str) -> dict[str, str]:
+        """The object of the blob store as S3 is asked for it."""
+        parts = urlsplit(self.blobs_url)
+        return {"Bucket": parts.netloc, "Key": f"{parts.path}/{key}".strip("/")}
+
     def url(self, key: str) -> str:
         """The object as SageMaker is told of it."""
-        return f"s3://{self.bucket}/{key}"
+        return "s3://{Bucket}/{Key}".format(**self.object(key))

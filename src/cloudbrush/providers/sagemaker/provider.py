@@ -92,5 +92,4 @@ class SageMakerProvider:
 
     async def stop(self, job_id: str, epoch: int) -> None:
         """See `LastingProvider.stop`. SageMaker cannot call off an invocation: its worker reads this."""
-        key = stop_key(job_id, epoch)
-        await self._calls.call("s3", "put_object", Bucket=self._place.bucket, Key=key, Body=b"")
+        await self._calls.call("s3", "put_object", **self._place.object(stop_key(job_id, epoch)), Body=b"")

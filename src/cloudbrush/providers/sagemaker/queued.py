@@ -49,7 +49,7 @@ class Queued:
         self._calls = calls
         self._place = place
         self._notices = notices
-        self._outcomes = Outcomes(calls, place.bucket)
+        self._outcomes = Outcomes(calls, place)
         self._is_watched = is_watched
         self._clock = clock
 
@@ -82,7 +82,7 @@ class Queued:
         payload: dict[str, Any] = {"Body": body}
         if len(body) > LARGEST_INLINE:
             key = f"{temporary_prefix(invocation.job_id, invocation.epoch)}/input.json"
-            await self._calls.call("s3", "put_object", Bucket=self._place.bucket, Key=key, Body=body)
+            await self._calls.call("s3", "put_object", **self._place.object(key), Body=body)
             payload = {"InputLocation": self._place.url(key)}
         answer = await self._calls.call(
             "sagemaker-runtime",

@@ -58,7 +58,9 @@ class Scaling:
         """
         assert spec.scale_in_minutes is not None
         await self._policy(
-            *(endpoint, "load", "TargetTrackingScaling"),
+            endpoint,
+            "load",
+            "TargetTrackingScaling",
             TargetTrackingScalingPolicyConfiguration={
                 "TargetValue": float(spec.target_backlog or spec.concurrency),
                 "ScaleOutCooldown": SCALE_OUT_PAUSE,
@@ -71,7 +73,9 @@ class Scaling:
         """Go to the fewest instances when nothing waited or ran for as many minutes as asked for."""
         fewest = {"MetricIntervalUpperBound": 0.0, "ScalingAdjustment": spec.min_instances}
         policy = await self._policy(
-            *(endpoint, "idle", "StepScaling"),
+            endpoint,
+            "idle",
+            "StepScaling",
             StepScalingPolicyConfiguration={
                 "AdjustmentType": "ExactCapacity",
                 "StepAdjustments": [fewest],
@@ -79,7 +83,10 @@ class Scaling:
             },
         )
         await self._alarm(
-            *(_idle(endpoint), endpoint, "ApproximateBacklogSize", policy),
+            _idle(endpoint),
+            endpoint,
+            "ApproximateBacklogSize",
+            policy,
             Statistic="Maximum",
             Threshold=0.5,  # of a job: below it there is none
             ComparisonOperator="LessThanThreshold",
@@ -90,7 +97,9 @@ class Scaling:
         """The load per instance says nothing where there is no instance: this alarm starts the first."""
         first = {"MetricIntervalLowerBound": 0.0, "ScalingAdjustment": 1}
         policy = await self._policy(
-            *(endpoint, "waiting", "StepScaling"),
+            endpoint,
+            "waiting",
+            "StepScaling",
             StepScalingPolicyConfiguration={
                 "AdjustmentType": "ChangeInCapacity",
                 "StepAdjustments": [first],
@@ -99,7 +108,10 @@ class Scaling:
             },
         )
         await self._alarm(
-            *(_waiting(endpoint), endpoint, "HasBacklogWithoutCapacity", policy),
+            _waiting(endpoint),
+            endpoint,
+            "HasBacklogWithoutCapacity",
+            policy,
             Statistic="Average",
             Threshold=1.0,
             ComparisonOperator="GreaterThanOrEqualToThreshold",
