@@ -6,11 +6,12 @@ import asyncio
 import hashlib
 import re
 import sys
-from collections import Counter
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import boto3
@@ -44,14 +45,14 @@ class Cloud:
     topics: dict[str, str]
     queue_url: str
     blobs_url: str
-    clock: Callable[[], float]
+    moved: float = 0.0  # seconds that tests have added to the time
     watched: set[str] = field(default_factory=set)  # job ids
     strays: list[tuple[str, int]] = field(default_factory=list)  # attempts nobody expected, as told
     over: bool = True  # what is answered of them
     _doors: int = 0
 
     @classmethod
-    def open(cls, standin: SageMaker, proxy: faulty.Proxy, folder: Path, clock: Callable[[], float]) -> Cloud:
+    def open(cls, standin: SageMaker, proxy: faulty.Proxy, folder: Path) -> Cloud:
         """A new bucket and new topics, which lead to a new queue."""
         name = uuid4().hex[:12]
         sns, sqs = boto3.client("sns"), boto3.client("sqs")
@@ -62,7 +63,7 @@ class Cloud:
             topic = topics[kind] = sns.create_topic(Name=f"{kind}-{name}")["TopicArn"]
             sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=answer["Attributes"]["QueueArn"])
         blobs_url = f"s3://{moto_server.make_bucket(proxy.target)}"
-        return cls(standin, proxy, folder, topics, queue, blobs_url, clock)
+        return cls(standin, proxy, folder, topics, queue, blobs_url)
 
     @property
     def controls(self) -> Any:
@@ -101,8 +102,17 @@ class Cloud:
             self.place(**changes),
             is_watched=self.watched.__contains__,
             settle=settle,
-            clock=Clock(self.clock, TICK),
+            clock=Clock(self.now, TICK),
         )
+
+    def now(self) -> float:
+        """Time as the provider sees it, in seconds."""
+        return time.monotonic() + self.moved
+
+    async def pass_time(self, seconds: float) -> None:
+        """Let time pass for the provider and for SageMaker."""
+        self.moved += seconds
+        await asyncio.to_thread(self.controls.advance, seconds)
 
     def asset(self) -> AssetRef:
         """A model file in the bucket."""
@@ -122,15 +132,16 @@ class Cloud:
         self._doors += 1
         return self.folder / f"door-{self._doors}"
 
-    def asked(self) -> Counter[str]:
-        """The requests that went to S3, SQS and the others through the proxy, by kind."""
-        return Counter(_kind(request.method, request.path) for request in self.proxy.asked)
+    def objects(self, method: str) -> list[str]:
+        """The keys of the objects that were asked for so since the proxy's list was cleared, by anyone."""
+        paths = (urlsplit(asked.path).path for asked in self.proxy.asked if asked.method == method)
+        return [path.split("/", 2)[2] for path in paths if re.match(r"/bucket-[0-9a-f]+/.", path)]
 
-
-def _kind(method: str, path: str) -> str:
-    """What a request to the proxy is about: the first folder of its object, or the service's own path."""
-    found = re.match(r"/bucket-[0-9a-f]+/(\w+)", path)
-    return f"{method} {found[1] if found else path}"
+    def waiting_messages(self) -> int:
+        """How many messages are in the queue, seen or not."""
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        answer = boto3.client("sqs").get_queue_attributes(QueueUrl=self.queue_url, AttributeNames=names)
+        return sum(int(count) for count in answer["Attributes"].values())
 
 
 async def until(look: Callable[[], Any]) -> Any:
@@ -141,9 +152,9 @@ async def until(look: Callable[[], Any]) -> Any:
     return seen
 
 
-async def deployed(provider: SageMakerProvider, **spec: Any) -> EndpointSpec:
-    """A new endpoint, once it is in service and at rest."""
-    asked = EndpointSpec(**{"name": "gpu", "provider": "sagemaker", **spec})
+async def up(provider: SageMakerProvider, **spec: Any) -> EndpointSpec:
+    """An endpoint, once it is in service."""
+    asked = EndpointSpec(**{"provider": "sagemaker", **spec})
     await provider.deploy(asked)
     await until_state(provider, asked.name, EndpointState.IN_SERVICE)
     return asked

@@ -1,47 +1,39 @@
-"""One AWS account for each test; its servers run as long as the tests do."""
+"""One AWS account for each module of tests: a worker takes seconds to start."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from cloudbrush.providers.sagemaker import SageMakerProvider, hosting
-from cloudbrush.testing.sagemaker import SageMaker
-from tests import faulty
+from cloudbrush.testing.sagemaker import SageMaker, VirtualClock
+from tests import faulty, moto_server
 from tests.providers.sagemaker.cloud import WORKER, Cloud
 
 
-@dataclass
-class MovedClock:
-    """Real time, and what a test adds to it."""
-
-    moved: float = 0.0  # seconds
-
-    def __call__(self) -> float:
-        return time.monotonic() + self.moved
-
-
-@pytest.fixture
-def clock() -> MovedClock:
-    return MovedClock()
-
-
-@pytest.fixture
-def cloud(
-    aws: str, tmp_path: Path, clock: Callable[[], float], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Cloud]:
-    """The account, SageMaker included."""
-    monkeypatch.setattr(hosting, "LOOK_AGAIN", 0.05)
-    with faulty.before(aws) as proxy:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
-        with SageMaker(WORKER) as standin:
+@pytest.fixture(scope="module")
+def account(moto: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """The account, SageMaker included; its time is moved by the tests."""
+    with pytest.MonkeyPatch.context() as patch, faulty.before(moto) as proxy:
+        patch.setattr(hosting, "LOOK_AGAIN", 0.05)
+        for name, value in moto_server.ENVIRONMENT.items():
+            patch.setenv(name, value)
+        patch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        with SageMaker(WORKER, clock=VirtualClock()) as standin:
             for name, value in standin.environment.items():
-                monkeypatch.setenv(name, value)
-            yield Cloud.open(standin, proxy, tmp_path, clock)
+                patch.setenv(name, value)
+            yield Cloud.open(standin, proxy, tmp_path_factory.mktemp("doors"))
+
+
+@pytest.fixture
+def cloud(account: Cloud) -> Iterator[Cloud]:
+    """The account, in which nothing goes wrong that the test does not ask for."""
+    yield account
+    account.controls.disarm()
+    account.proxy.fault = lambda _asked: None
+    account.over = True
+    account.watched.clear()
 
 
 @pytest.fixture

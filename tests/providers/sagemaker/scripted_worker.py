@@ -1,7 +1,7 @@
 """The real worker but for its engine, which paints nothing and does what the prompt says.
 
-A prompt is words: `hold FILE` takes a step and waits for the file, `die FILE` ends the process unless the file
-is there, `refuse` fails as an unusable model does, anything else takes two steps and brings an image.
+A prompt is words: `hold FILE` takes a step and waits for the file, `die FILE` ends the process unless the
+file is there, `refuse` fails as an unusable model does, all else takes two steps and brings an image.
 """
 
 from __future__ import annotations
