@@ -13,14 +13,20 @@ from tests.providers.sagemaker.cloud import WORKER, Cloud
 
 
 @pytest.fixture(scope="module")
-def account(moto: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+def worker() -> tuple[str, ...]:
+    """What instances run."""
+    return WORKER
+
+
+@pytest.fixture(scope="module")
+def account(worker: tuple[str, ...], moto: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """The account, SageMaker included; its time is moved by the tests."""
     with pytest.MonkeyPatch.context() as patch, faulty.before(moto) as proxy:
         patch.setattr(hosting, "LOOK_AGAIN", 0.05)
         for name, value in moto_server.ENVIRONMENT.items():
             patch.setenv(name, value)
         patch.setenv("AWS_ENDPOINT_URL", proxy.url)
-        with SageMaker(WORKER, clock=VirtualClock()) as standin:
+        with SageMaker(worker, clock=VirtualClock()) as standin:
             for name, value in standin.environment.items():
                 patch.setenv(name, value)
             yield Cloud.open(standin, proxy, tmp_path_factory.mktemp("doors"))

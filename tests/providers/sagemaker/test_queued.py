@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import aclosing
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,12 +14,12 @@ from cloudbrush.domain.invocation import (
     ImagePainted,
     Invocation,
     Progress,
-    WorkerEvent,
 )
 from cloudbrush.providers.sagemaker import SageMakerProvider, notices, patience
 from cloudbrush.testing.sagemaker import Fault
 from tests import faulty
-from tests.providers.sagemaker.cloud import PATIENCE, TICK, Cloud, until, up
+from tests.providers.sagemaker.cloud import TICK, Cloud, until, up
+from tests.providers.sagemaker.following import Following, begun
 
 LOOK = 61.0  # seconds after which a result that was not announced is looked for
 
@@ -33,39 +29,6 @@ async def gpu(provider: SageMakerProvider) -> SageMakerProvider:
     """The provider with an asynchronous endpoint; its one worker is shared by the tests."""
     await up(provider, name="gpu", concurrency=4)
     return provider
-
-
-class Following:
-    """An attempt that is followed beside the test; `events` but heartbeats."""
-
-    def __init__(self, stream: AsyncIterator[WorkerEvent]) -> None:
-        self.events: list[WorkerEvent] = []
-        self._stream = stream
-        self._task = asyncio.create_task(self._follow())
-
-    async def _follow(self) -> None:
-        async with aclosing(self._stream) as events:  # type: ignore[type-var]
-            async for event in events:
-                if event.kind != "heartbeat":
-                    self.events.append(event)
-
-    async def end(self) -> WorkerEvent:
-        """The last event. Raises what ended the attempt otherwise."""
-        async with asyncio.timeout(PATIENCE):
-            await self._task
-        return self.events[-1]
-
-    async def until(self, kind: type[Any]) -> Any:
-        """The first event of the kind."""
-        await until(lambda: self._task.done() or any(isinstance(event, kind) for event in self.events))
-        if self._task.done():
-            self._task.result()
-        return next(event for event in self.events if isinstance(event, kind))
-
-    async def let_go(self) -> None:
-        """Follow no longer."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
 
 
 def follow(provider: SageMakerProvider, invocation: Invocation) -> Following:
@@ -114,11 +77,6 @@ def looked_for(cloud: Cloud) -> list[str]:
         for key in cloud.objects("GET")
         if not (key.startswith(by_worker[0]) or key.endswith(by_worker[1]))
     ]
-
-
-def begun(door: Path) -> Path:
-    """The file by which a worker says that it waits at the door."""
-    return door.with_name(f"{door.name}.begun")
 
 
 async def test_a_request_too_large_for_the_call_goes_by_s3_in_two_calls(

@@ -15,6 +15,7 @@ from cloudbrush.providers.sagemaker.calls import Calls
 from cloudbrush.providers.sagemaker.place import VARIANT
 
 SERVICE = "application-autoscaling"
+POLICIES = ("load", "idle", "waiting")
 PERIOD = 60  # seconds between the points of SageMaker's metrics
 SCALE_OUT_PAUSE = 60  # seconds between one growth and the next
 FIRST_INSTANCE_PAUSE = 300  # seconds; an instance that was asked for takes minutes to come
@@ -44,7 +45,11 @@ class Scaling:
             await self._wake_from_zero(endpoint)
 
     async def remove(self, endpoint: str) -> None:
-        """Take the policies and alarms away, those that AWS made of them too."""
+        """Take policies and alarms away, and with the policies the alarms that AWS made for them."""
+        for what in POLICIES:
+            with suppress(NotFound):
+                name = f"{endpoint}-{what}"
+                await self._calls.call(SERVICE, "delete_scaling_policy", **_target(endpoint), PolicyName=name)
         with suppress(NotFound):
             await self._calls.call(SERVICE, "deregister_scalable_target", **_target(endpoint))
         for alarm in (_idle(endpoint), _waiting(endpoint)):
