@@ -7,7 +7,7 @@ import hashlib
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ class Cloud:
     queue_url: str
     blobs_url: str
     moved: float = 0.0  # seconds that tests have added to the time
-    watched: set[str] = field(default_factory=set)  # job ids
+    watched: Container[str] = frozenset()  # job ids
     strays: list[tuple[str, int]] = field(default_factory=list)  # attempts nobody expected, as told
     over: bool = True  # what is answered of them
     _doors: int = 0
@@ -100,7 +100,7 @@ class Cloud:
         return SageMakerProvider(
             Account(),
             self.place(**changes),
-            is_watched=self.watched.__contains__,
+            is_watched=lambda job_id: job_id in self.watched,
             settle=settle,
             clock=Clock(self.now, TICK),
         )

@@ -39,7 +39,7 @@ def cloud(account: Cloud) -> Iterator[Cloud]:
     account.controls.disarm()
     account.proxy.fault = lambda _asked: None
     account.over = True
-    account.watched.clear()
+    account.watched = frozenset()
 
 
 @pytest.fixture

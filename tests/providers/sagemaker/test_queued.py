@@ -97,9 +97,9 @@ async def test_steps_are_told_only_while_someone_watches(cloud: Cloud, gpu: Sage
     invocation = cloud.invocation(f"hold {door}")
     attempt = follow(gpu, invocation)
     await until(begun(door).exists)
-    cloud.watched.add(invocation.job_id)
+    cloud.watched = {invocation.job_id}
     assert await attempt.until(Progress) == Progress(step=1, steps=2)
-    cloud.watched.clear()
+    cloud.watched = frozenset()
     cloud.proxy.asked.clear()
     await cloud.pass_time(30.0)
     await asyncio.sleep(10 * TICK)
