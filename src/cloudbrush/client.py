@@ -152,6 +152,11 @@ class Client:
         """Bring up an endpoint; it is `Creating` when this returns."""
         return Endpoint.model_validate_json(await self._call("POST", "/endpoints", json=spec.model_dump()))
 
+    async def resize_endpoint(self, name: str, **instances: int) -> Endpoint:
+        """Change `min_instances` and `max_instances` of an endpoint."""
+        answer = await self._call("PATCH", f"/endpoints/{name}", json=instances)
+        return Endpoint.model_validate_json(answer)
+
     async def delete_endpoint(self, name: str) -> None:
         """Take an endpoint down; it is `Deleting` when this returns."""
         await self._call("DELETE", f"/endpoints/{name}")

@@ -49,6 +49,11 @@ class Settings(BaseSettings):
     aws_error_topic_arn: str | None = Field(default=None, description="where failures are announced")
     aws_queue_url: str | None = Field(default=None, description="where both are heard")
     aws_image_uri: str | None = Field(default=None, description="the image that workers in the cloud run")
+    aws_name_prefix: str = Field(
+        default="cloudbrush",
+        pattern=r"^[a-z0-9](-?[a-z0-9]){0,30}$",
+        description="what the names of endpoints in the cloud begin with",
+    )
 
     blobs_url: str = Field(default_factory=_blobs, description="model files and images: file:// or s3://")
     database_url: str = Field(

@@ -1,10 +1,11 @@
-"""What every provider must do. The local one runs real worker processes."""
+"""What every provider must do. The local one and SageMaker's stand-in run real worker processes."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +17,19 @@ import pytest
 from cloudbrush.control import assets
 from cloudbrush.control.plane import ControlPlane
 from cloudbrush.domain.asset import AssetKind
-from cloudbrush.domain.endpoint import EndpointSpec, EndpointState
+from cloudbrush.domain.endpoint import EndpointKind, EndpointSpec, EndpointState
 from cloudbrush.domain.errors import NotFound, WorkerLost
 from cloudbrush.domain.invocation import AssetRef, Failed, Finished, Invocation, Progress
 from cloudbrush.providers.base import Provider
-from cloudbrush.providers.fake import FakeProvider
+from cloudbrush.providers.fake import FakeProvider, LastingFakeProvider
 from cloudbrush.providers.local import LocalProvider
+from cloudbrush.providers.sagemaker import hosting
 from cloudbrush.stores.base import Stores
 from cloudbrush.stores.blobs import Blobs
-from cloudbrush.wiring import BUILTIN_MODELS
-from tests import builders
+from cloudbrush.testing.sagemaker import SageMaker
+from cloudbrush.wiring import BUILTIN_MODELS, Everything
+from tests import builders, faulty
+from tests.providers.sagemaker.cloud import Cloud
 
 START_LIMIT = 120.0  # seconds a real worker may take on a busy machine
 
@@ -38,6 +42,7 @@ class Place:
     blobs: Blobs
     asset: AssetRef
     logs_dir: Path
+    spec: EndpointSpec
 
     def invocation(self, **changes: Any) -> Invocation:
         generation = builders.generation(**{"steps": 2, **changes})
@@ -55,25 +60,47 @@ class Place:
                 changed.clear()
 
 
-@pytest.fixture(params=["fake", "local"])
+@pytest.fixture
+def sagemaker(aws: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+    """An AWS account whose instances run the real worker."""
+    monkeypatch.setattr(hosting, "LOOK_AGAIN", 0.05)
+    command = (sys.executable, "-m", "cloudbrush", "worker", "--host", "127.0.0.1", "--port", "{port}")
+    with faulty.before(aws) as proxy, SageMaker(command) as standin:
+        for name, value in standin.environment.items():
+            monkeypatch.setenv(name, value)
+        yield Cloud.open(standin, proxy, tmp_path)
+
+
+@pytest.fixture(params=["fake", "lasting fake", "local", "sagemaker async", "sagemaker realtime"])
 async def place(request: pytest.FixtureRequest, tmp_path: Path, stores: Stores) -> AsyncIterator[Place]:
-    blobs = Blobs((tmp_path / "blobs").as_uri())
+    kind, _, endpoint_kind = request.param.partition(" ")
+    cloud: Any = request.getfixturevalue("sagemaker") if kind == "sagemaker" else None
+    blobs = cloud.blobs if cloud else Blobs((tmp_path / "blobs").as_uri())
     plane = ControlPlane(
         stores=Stores(**{**vars(stores), "blobs": blobs}), providers={}, models_dirs=(BUILTIN_MODELS,)
     )
     assets.refresh(plane)
     found = stores.assets.get(AssetKind.CHECKPOINT, "pocket")
     asset = AssetRef(kind=found.kind, name=found.name, sha256=found.sha256, size=found.size, key=found.key)
-    if request.param == "fake":
-        provider: Any = FakeProvider(builders.paints_one_image)
-    else:
+    spec = EndpointSpec(name="here")
+    if cloud:
+        spec = EndpointSpec(name="here", provider="sagemaker", kind=EndpointKind(endpoint_kind))
+        provider: Any = cloud.provider()
+        provider.start()
+        cloud.watched = Everything()  # steps are of interest here
+        pocket = BUILTIN_MODELS / "Stable-diffusion" / "pocket.safetensors"
+        await asyncio.to_thread(blobs.put, asset.key, pocket, replace=True)
+    elif kind == "local":
         provider = LocalProvider(blobs_url=blobs.url, logs_dir=tmp_path / "logs")
-    place = Place(provider, blobs, asset, tmp_path / "logs")
-    await provider.deploy(EndpointSpec(name="here"))
+    else:
+        made = LastingFakeProvider if kind == "lasting" else FakeProvider
+        provider = made(builders.paints_one_image)
+    place = Place(provider, blobs, asset, tmp_path / "logs", spec)
+    await provider.deploy(spec)
     await place.until("here", EndpointState.IN_SERVICE, instances=1)
     yield place
     await provider.delete("here")
-    if isinstance(provider, LocalProvider):
+    if hasattr(provider, "close"):
         await provider.close()
 
 
@@ -98,7 +125,7 @@ async def an_attempt_ends_with_its_result(place: Place) -> None:
 async def what_cannot_be_painted_is_told(place: Place) -> None:
     if isinstance(place.provider, FakeProvider):
         return
-    gone = place.asset.model_copy(update={"key": f"models/{'0' * 64}.safetensors"})
+    gone = place.asset.model_copy(update={"sha256": "0" * 64, "key": f"models/{'0' * 64}.safetensors"})
     invocation = place.invocation().model_copy(update={"assets": (gone,)})
     events = [event async for event in place.provider.invoke("here", invocation)]
     assert isinstance(events[-1], Failed)
@@ -114,7 +141,7 @@ async def attempts_run_side_by_side(place: Place) -> None:
 
 
 async def deploying_again_changes_nothing(place: Place) -> None:
-    await place.provider.deploy(EndpointSpec(name="here"))
+    await place.provider.deploy(place.spec)
     assert (await place.provider.describe("here")).state is EndpointState.IN_SERVICE
 
 
@@ -168,8 +195,8 @@ async def a_worker_that_hangs_is_replaced(place: Place) -> None:
     """Also: an endpoint that is scaled to zero starts a worker when first needed."""
     before = set(_workers())
     hasty = LocalProvider(blobs_url=place.blobs.url, logs_dir=place.logs_dir, silence=1.0)
-    other = Place(hasty, place.blobs, place.asset, place.logs_dir)
-    await hasty.deploy(EndpointSpec(name="here", min_instances=0))
+    other = Place(hasty, place.blobs, place.asset, place.logs_dir, EndpointSpec(name="here", min_instances=0))
+    await hasty.deploy(other.spec)
     assert (await hasty.describe("here")).state is EndpointState.IN_SERVICE
     assert set(_workers()) == before
     with pytest.raises(WorkerLost, match="silent"):
@@ -193,7 +220,7 @@ async def test_a_worker_that_cannot_start_fails_its_endpoint(
     provider = LocalProvider(blobs_url="nonsense://", logs_dir=tmp_path)
     monkeypatch.setattr("sys.executable", "/bin/false")
     await provider.deploy(EndpointSpec(name="broken"))
-    place = Place(provider, Blobs("memory:///"), None, tmp_path)  # type: ignore[arg-type]
+    place = Place(provider, Blobs("memory:///"), None, tmp_path, None)  # type: ignore[arg-type]
     await place.until("broken", EndpointState.FAILED)
     seen = await provider.describe("broken")
     assert seen.state is EndpointState.FAILED

@@ -295,6 +295,26 @@ class TestQueue:
         found = stores.queue.overdue(late, queued_before=START + timedelta(seconds=1))
         assert [job.id for job in found] == [running.id, waiting.id]
 
+    def test_the_handle_of_an_attempt_is_kept_until_it_moves_on(self, stores: Stores) -> None:
+        stores.jobs.add(builders.job(), QUEUED)
+        claimed = claim(stores)
+        assert claimed is not None
+        assert stores.queue.accept(claimed.id, 1, "there")
+        (running,) = stores.queue.running()
+        assert (running.handle, running.version) == ("there", claimed.version)
+        stores.jobs.change(running.released(), QUEUED, at=START)
+        assert stores.jobs.get(claimed.id).handle is None
+        assert not stores.queue.accept(claimed.id, 1, "there")
+
+    def test_a_handle_of_an_older_attempt_is_refused(self, stores: Stores) -> None:
+        stores.jobs.add(builders.job(), QUEUED)
+        first_claim = claim(stores)
+        assert first_claim is not None
+        stores.jobs.change(first_claim.released(), QUEUED, at=START)
+        claim(stores)
+        assert not stores.queue.accept(first_claim.id, 1, "there")
+        assert stores.queue.accept(first_claim.id, 2, "elsewhere")
+
     def test_running_jobs_are_those_claimed(self, stores: Stores) -> None:
         for _ in range(2):
             stores.jobs.add(builders.job(), QUEUED)

@@ -135,7 +135,7 @@ def test_an_unknown_endpoint_is_refused(world: World) -> None:
         submit(world.plane, Txt2Img(), owner="ann", endpoint="nowhere")
 
 
-@pytest.mark.parametrize("state", [state for state in EndpointState if state != EndpointState.IN_SERVICE])
+@pytest.mark.parametrize("state", [EndpointState.CREATING, EndpointState.DELETING, EndpointState.FAILED])
 def test_an_endpoint_in_any_other_state_is_refused_and_nothing_is_stored(
     world: World, state: EndpointState
 ) -> None:
@@ -145,6 +145,12 @@ def test_an_endpoint_in_any_other_state_is_refused_and_nothing_is_stored(
         world.submit()
     assert refused.value.hint
     assert world.plane.stores.jobs.find(JobFilter(), limit=1).jobs == ()
+
+
+def test_an_endpoint_whose_instances_are_being_changed_takes_jobs(world: World) -> None:
+    endpoint = world.plane.stores.endpoints.get("pocket")
+    world.plane.stores.endpoints.change(endpoint.evolved(world.clock(), state=EndpointState.UPDATING))
+    assert world.submit().state is JobState.QUEUED
 
 
 def test_a_repeated_request_is_answered_also_when_the_endpoint_left_service(world: World) -> None:

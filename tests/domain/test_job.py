@@ -41,6 +41,13 @@ def test_the_last_lost_attempt_fails_the_job_with_every_reason() -> None:
     assert all(f"reason {number}" in job.problem.detail for number in range(1, MAX_ATTEMPTS + 1))
 
 
+def test_a_handle_is_of_one_attempt_and_never_shown() -> None:
+    running = builders.job().claimed(START, START).model_copy(update={"handle": "s3://bucket/secret"})
+    assert "secret" not in f"{running!r}{running.model_dump_json()}"
+    assert running.released().handle is None
+    assert running.ended(JobState.CANCELLED, START).handle is None
+
+
 def test_being_given_back_does_not_count_as_a_lost_attempt() -> None:
     job = builders.job()
     for _ in range(MAX_ATTEMPTS + 1):

@@ -16,7 +16,18 @@ import pytest
 from cloudbrush.domain.asset import AssetKind
 from cloudbrush.domain.errors import GenerationFailed, ModelFileError
 from cloudbrush.domain.generation import Txt2Img
-from cloudbrush.domain.invocation import AssetRef, Failed, Finished, ImagePainted, Invocation, Progress
+from cloudbrush.domain.invocation import (
+    AssetRef,
+    Delivery,
+    Failed,
+    Finished,
+    ImagePainted,
+    Invocation,
+    Progress,
+    Report,
+    report_key,
+    stop_key,
+)
 from cloudbrush.engine import Broke, Done, ImageReady, Models, StepTaken
 from cloudbrush.stores.blobs import Blobs
 from cloudbrush.worker import runner as runner_module
@@ -167,30 +178,89 @@ async def test_a_body_may_be_so_large_and_no_larger(
 
 
 async def test_one_answer_is_the_final_event(run_with: RunWith, invocation: Invocation) -> None:
-    async with _http(run_with(FakeEngine(READY, Done({})))) as http:
-        answer = await http.post("/invocations", content=invocation.model_dump_json(), headers=JSON)
+    answer = await _asked(run_with(FakeEngine(READY, Done({}))), as_object(invocation))
     assert answer.status_code == 200
     assert answer.json()["kind"] == "finished"
     assert len(answer.json()["images"]) == 1
 
 
+@pytest.mark.parametrize("delivery", Delivery)
 @pytest.mark.parametrize(
     ("error", "status"), [(ModelFileError("bad file"), 400), (GenerationFailed("out of memory"), 500)]
 )
 async def test_a_failure_is_never_inside_a_200(
-    run_with: RunWith, invocation: Invocation, error: Exception, status: int
+    run_with: RunWith, invocation: Invocation, delivery: Delivery, error: Exception, status: int
 ) -> None:
-    async with _http(run_with(FakeEngine(Broke(error)))) as http:  # type: ignore[arg-type]
-        answer = await http.post("/invocations", content=invocation.model_dump_json(), headers=JSON)
-    assert (answer.status_code, answer.json()["detail"]) == (status, str(error))
+    runner = run_with(FakeEngine(Broke(error)))  # type: ignore[arg-type]
+    answer = await _asked(runner, invocation.model_copy(update={"delivery": delivery}))
+    assert answer.status_code == status
+    assert set(answer.json()) == {"code", "detail", "field", "hint"}
+    assert answer.json()["detail"] == str(error)
 
 
-async def test_events_stream_a_line_each_when_asked_for(run_with: RunWith, invocation: Invocation) -> None:
-    headers = {**JSON, "Accept": "application/jsonl"}
-    async with _http(run_with(FakeEngine(StepTaken(1, 1, None), READY, Done({})))) as http:
-        answer = await http.post("/invocations", content=invocation.model_dump_json(), headers=headers)
+async def test_events_stream_a_line_each(run_with: RunWith, invocation: Invocation) -> None:
+    answer = await _asked(run_with(FakeEngine(StepTaken(1, 1, None), READY, Done({}))), invocation)
     kinds = [json.loads(line)["kind"] for line in answer.text.splitlines()]
+    assert answer.status_code == 200
     assert [kind for kind in kinds if kind != "heartbeat"] == ["progress", "image", "finished"]
+
+
+async def test_a_stream_of_a_slow_start_begins_with_heartbeats(
+    run_with: RunWith, invocation: Invocation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cloudbrush.worker.app.FIRST_WORD", 0.0)
+    answer = await _asked(run_with(FakeEngine(Broke(ModelFileError("bad file")))), invocation)
+    kinds = [json.loads(line)["kind"] for line in answer.text.splitlines()]
+    assert (answer.status_code, kinds) == (200, ["heartbeat", "failed"])
+
+
+async def test_an_attempt_that_was_called_off_never_begins(
+    run_with: RunWith, invocation: Invocation, blobs: Blobs
+) -> None:
+    blobs.put(stop_key(invocation.job_id, invocation.epoch), b"")
+    engine = FakeEngine(READY, Done({}))
+    answer = await _asked(run_with(engine), as_object(invocation))
+    assert (answer.status_code, answer.json()["code"]) == (400, "cancelled")
+    assert engine.given is None
+
+
+async def test_the_stop_of_another_attempt_stops_nothing(
+    run_with: RunWith, invocation: Invocation, blobs: Blobs
+) -> None:
+    blobs.put(stop_key(invocation.job_id, invocation.epoch + 1), b"")
+    answer = await _asked(run_with(FakeEngine(READY, Done({}))), as_object(invocation))
+    assert answer.status_code == 200
+
+
+async def test_an_attempt_that_is_called_off_stops_while_it_runs(
+    run_with: RunWith, invocation: Invocation, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cloudbrush.worker.post.LOOK_AGAIN", 0.01)
+    engine = FakeEngine(StepTaken(1, 20, None))
+    events = run_with(engine).run(invocation)
+    while (await anext(events)).kind != "progress":
+        pass
+    blobs.put(stop_key(invocation.job_id, invocation.epoch), b"")
+    async with asyncio.timeout(10):
+        (last,) = [event async for event in events if event.kind != "heartbeat"]
+    assert isinstance(last, Failed)
+    assert last.code == "cancelled"
+    assert engine.cancelled.is_set()
+
+
+async def test_steps_and_images_so_far_are_reported_where_nobody_hears_them(
+    run_with: RunWith, invocation: Invocation, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cloudbrush.worker.post.REPORT_INTERVAL", 0.0)
+    await _asked(run_with(FakeEngine(StepTaken(3, 20, b"jpeg"), READY, Done({}))), as_object(invocation))
+    report = Report.model_validate_json(blobs.get(report_key(invocation.job_id, invocation.epoch)))
+    assert report.progress == Progress(step=3, steps=20, preview="data:image/jpeg;base64,anBlZw==")
+    assert [image.key for image in report.images] == [f"{invocation.output_prefix}/0.png"]
+
+
+async def test_a_stream_needs_no_report(run_with: RunWith, invocation: Invocation, blobs: Blobs) -> None:
+    await _asked(run_with(FakeEngine(StepTaken(1, 1, None), READY, Done({}))), invocation)
+    assert blobs.keys("temporary") == []
 
 
 @pytest.mark.parametrize("body", ["", "{}", '{"job_id": "../../etc"}', "[]"])
@@ -209,6 +279,15 @@ async def test_many_invocations_run_at_once(run_with: RunWith, invocation: Invoc
 
 
 JSON = {"Content-Type": "application/json"}
+
+
+def as_object(invocation: Invocation) -> Invocation:
+    return invocation.model_copy(update={"delivery": Delivery.OBJECT})
+
+
+async def _asked(runner: Runner, invocation: Invocation) -> httpx.Response:
+    async with _http(runner) as http:
+        return await http.post("/invocations", content=invocation.model_dump_json(), headers=JSON)
 
 
 def _http(runner: Runner) -> httpx.AsyncClient:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Path
+from pydantic import BaseModel, ConfigDict, Field
 
 from cloudbrush.api.asking import Plane
 from cloudbrush.control import endpoints as control
@@ -12,6 +13,15 @@ from cloudbrush.domain.endpoint import Endpoint, EndpointSpec
 
 router = APIRouter(prefix="/endpoints", tags=["endpoints"])
 Name = Annotated[str, Path(max_length=63)]
+
+
+class Size(BaseModel):
+    """How many instances there may be."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    min_instances: Annotated[int, Field(ge=0, le=16)] | None = None
+    max_instances: Annotated[int, Field(ge=1, le=64)] | None = None
 
 
 @router.post("", status_code=202)
@@ -30,6 +40,12 @@ def list_endpoints(plane: Plane) -> list[Endpoint]:
 def get_endpoint(name: Name, plane: Plane) -> Endpoint:
     """The endpoint as it is now."""
     return plane.stores.endpoints.get(name)
+
+
+@router.patch("/{name}", status_code=202)
+async def resize_endpoint(name: Name, size: Size, plane: Plane) -> Endpoint:
+    """Change how many instances an endpoint has; what is left out stays."""
+    return await control.resize(plane, name, size.min_instances, size.max_instances)
 
 
 @router.delete("/{name}", status_code=202)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import cached_property
+from threading import Lock
 from typing import Any
 
 from cloudbrush.domain.errors import CloudbrushError, InvalidInput, Unavailable
@@ -56,6 +57,7 @@ class Account:
         """
         self._session = _session(region)
         self._clients: dict[str, Any] = {}
+        self._making = Lock()  # a session makes clients in one thread at a time only
         if not self._session.region_name:
             raise InvalidInput(
                 "no AWS region is chosen",
@@ -107,15 +109,16 @@ class Account:
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError, InvalidRegionError
 
-        if service not in self._clients:
-            settings = Config(connect_timeout=10, read_timeout=60, retries={"mode": "standard"})
-            try:
-                self._clients[service] = self._session.client(service, config=settings)
-            except InvalidRegionError as error:
-                raise InvalidInput(f"{self.region!r} is no AWS region", field="region") from error
-            except (BotoCoreError, ValueError) as error:  # credentials, or an address that is none
-                raise _unreachable(error) from error
-        return self._clients[service]
+        with self._making:
+            if service not in self._clients:
+                settings = Config(connect_timeout=10, read_timeout=60, retries={"mode": "standard"})
+                try:
+                    self._clients[service] = self._session.client(service, config=settings)
+                except InvalidRegionError as error:
+                    raise InvalidInput(f"{self.region!r} is no AWS region", field="region") from error
+                except (BotoCoreError, ValueError) as error:  # credentials, or an address that is none
+                    raise _unreachable(error) from error
+            return self._clients[service]
 
 
 def _session(region: str | None) -> Any:

@@ -54,6 +54,11 @@ class Bells:
                 if not self._listening[topic]:
                     del self._listening[topic]
 
+    def is_heard(self, topic: str) -> bool:
+        """Whether anyone listens to the topic; callable from any thread."""
+        with self._lock:
+            return topic in self._listening
+
     def ring(self, topic: str) -> None:
         """Tell everyone who listens to the topic to look again; callable from any thread."""
         with self._lock:

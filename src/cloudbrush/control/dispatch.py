@@ -14,12 +14,14 @@ from cloudbrush.control.attempt import Attempt
 from cloudbrush.control.bells import DISPATCH
 from cloudbrush.control.jobs import end
 from cloudbrush.control.plane import ControlPlane
-from cloudbrush.domain.endpoint import Endpoint, EndpointState
+from cloudbrush.domain.endpoint import Endpoint
 from cloudbrush.domain.errors import NotFound, Stale, WorkerLost
 from cloudbrush.domain.job import EventKind, Job, JobState, Problem
+from cloudbrush.providers.base import LastingProvider
 
 log = structlog.get_logger()
 LOOK_AGAIN = 5.0  # seconds between looks when nothing rings
+RESTARTED = "the control plane was restarted"
 THREADS = 20  # for the store calls of dispatching alone, so that requests cannot starve it
 
 
@@ -46,7 +48,7 @@ class Dispatcher:
     async def run(self) -> None:
         """Dispatch until stopped. An error of one look is logged and the next look goes on."""
         with self._plane.bells.listening(DISPATCH) as bell:
-            await self._survive(self._in_thread(self._take_back_orphans))
+            await self._survive(self._take_up())
             while not self._stopping:
                 await self._survive(self._step())
                 await bell.wait(LOOK_AGAIN)
@@ -63,13 +65,11 @@ class Dispatcher:
         await self._in_thread(self._sweep)
         await self._stop_overtaken()
         for endpoint in await self._in_thread(self._plane.stores.endpoints.all):
-            if endpoint.state is EndpointState.IN_SERVICE:
+            if endpoint.state.takes_jobs:
                 await self._fill(endpoint)
 
     async def _fill(self, endpoint: Endpoint) -> None:
-        instances = max(endpoint.instances, 1 if endpoint.spec.min_instances == 0 else 0)
-        room = instances * endpoint.spec.concurrency - len(self._running_at(endpoint.name))
-        for _ in range(room):
+        for _ in range(endpoint.room - len(self._running_at(endpoint.name))):
             job = await self._in_thread(self._claim, endpoint.name)
             if job is None:
                 return
@@ -133,21 +133,22 @@ class Dispatcher:
             problem = Problem(code="endpoint_deleted", detail=f"its endpoint {job.endpoint!r} was deleted")
             end(self._plane, job.ended(JobState.CANCELLED, now, problem=problem))
 
-    def _take_back_orphans(self) -> None:
-        """Give jobs back to the queue whose workers ended with the control plane before this one.
+    async def _take_up(self) -> None:
+        """Follow again what ran on without a control plane, and give the other jobs back to the queue.
 
         Only one control plane has this data, so a lease held now is held by nobody.
         """
-        stores = self._plane.stores
-        surviving = {
-            endpoint.name
-            for endpoint in stores.endpoints.all()
-            if (provider := self._plane.providers.get(endpoint.spec.provider))
-            and provider.capabilities.outlives_control_plane
-        }
-        for job in stores.queue.running():
-            if job.endpoint not in surviving:
-                self._take_back(job.released(), "the control plane was restarted")
+        places = {place.name: place for place in await self._in_thread(self._plane.stores.endpoints.all)}
+        for job in await self._in_thread(self._plane.stores.queue.running):
+            place = places.get(job.endpoint)
+            provider = place and self._plane.providers.get(place.spec.provider)
+            if not isinstance(provider, LastingProvider):
+                await self._in_thread(self._take_back, job.released(), RESTARTED)
+            elif place and job.handle is not None:
+                self._begin(place, job)
+            else:  # killed between asking for the attempt and noting that it was accepted
+                await self._survive(provider.stop(job.id, job.epoch))
+                await self._in_thread(self._take_back, job.released(), RESTARTED)
 
     def _take_back(self, job: Job, reason: str) -> None:
         if job.state.is_terminal:
@@ -159,12 +160,16 @@ class Dispatcher:
             self._plane.bells.ring(job.id)
 
     async def _give_back(self) -> None:
-        """Stop every attempt and return its job, so that the next control plane starts it at once."""
+        """Let go of what its provider keeps; stop every other attempt and return its job at once."""
         attempts = list(self._attempts.values())
-        for attempt in attempts:
+        kept = {attempt.job.id for attempt in attempts if attempt.let_go()}
+        stopped = [attempt for attempt in attempts if attempt.job.id not in kept]
+        for attempt in stopped:
             attempt.stop()
         await asyncio.gather(*(attempt.ended for attempt in attempts), return_exceptions=True)
-        await self._survive(self._in_thread(self._take_back_orphans))
+        for job in await self._in_thread(self._plane.stores.queue.running):
+            if job.id not in kept:
+                await self._survive(self._in_thread(self._take_back, job.released(), RESTARTED))
 
     async def _in_thread(self, call: Any, *args: Any) -> Any:
         return await to_thread.run_sync(call, *args, limiter=self._threads)

@@ -8,12 +8,20 @@ from contextlib import suppress
 
 import structlog
 from anyio import to_thread
+from pydantic import ValidationError
 
 from cloudbrush.control.bells import DISPATCH
 from cloudbrush.control.jobs import end
 from cloudbrush.control.plane import ControlPlane
 from cloudbrush.domain.endpoint import THIS_MACHINE, Endpoint, EndpointSpec, EndpointState
-from cloudbrush.domain.errors import CloudbrushError, Conflict, InvalidInput, NotFound, Stale
+from cloudbrush.domain.errors import (
+    CloudbrushError,
+    Conflict,
+    InvalidInput,
+    NotFound,
+    Stale,
+    Unavailable,
+)
 from cloudbrush.domain.job import JobState, Problem
 from cloudbrush.providers.base import Observed, Provider
 from cloudbrush.stores.base import JobFilter
@@ -26,16 +34,42 @@ PAGE = 100
 
 
 async def deploy(plane: ControlPlane, spec: EndpointSpec) -> Endpoint:
-    """Bring up an endpoint, `Creating` at first. Raises `InvalidInput`, `Conflict` when the name is taken."""
+    """Bring up an endpoint, `Creating` at first.
+
+    Raises `InvalidInput`, `Conflict` when the name is taken, and what its provider says; then there is none.
+    """
     provider = _provider(plane, spec)
     endpoint = await to_thread.run_sync(plane.stores.endpoints.add, _new(plane, spec))
-    await provider.deploy(spec)
+    try:
+        await provider.deploy(spec)
+    except CloudbrushError:
+        await to_thread.run_sync(plane.stores.endpoints.delete, spec.name)
+        raise
     try:
         await to_thread.run_sync(plane.stores.endpoints.get, spec.name)
     except NotFound:  # deleted before it was up
         await provider.delete(spec.name)
         raise
     return endpoint
+
+
+async def resize(
+    plane: ControlPlane, name: str, min_instances: int | None, max_instances: int | None = None
+) -> Endpoint:
+    """Change how many instances an endpoint has; None leaves a number as it is.
+
+    Raises `NotFound`, `InvalidInput`, `Conflict` while it is not up.
+    """
+    endpoint = await to_thread.run_sync(plane.stores.endpoints.get, name)
+    if not endpoint.state.takes_jobs:
+        raise Conflict(
+            f"endpoint {name!r} is {endpoint.state}", field="name", hint="Wait until it is InService."
+        )
+    asked = {"min_instances": min_instances, "max_instances": max_instances}
+    given = {field: number for field, number in asked.items() if number is not None}
+    spec = _checked(endpoint.spec, given)
+    await _provider(plane, spec).deploy(spec)
+    return await to_thread.run_sync(_change, plane, endpoint.evolved(plane.now(), spec=spec))
 
 
 async def delete(plane: ControlPlane, name: str) -> Endpoint:
@@ -107,9 +141,16 @@ class EndpointKeeper:
                 if endpoint.name not in self._retiring:
                     self._retiring[endpoint.name] = asyncio.create_task(self._retire(endpoint))
                 continue
-            with suppress(NotFound, InvalidInput):  # not brought up here, or its provider is not here
+            try:
                 observed = await _provider(self._plane, endpoint.spec).describe(endpoint.name)
-                await to_thread.run_sync(self._write_down, endpoint, observed)
+            except NotFound:
+                if not endpoint.state.takes_jobs:  # not brought up here
+                    continue
+                observed = Observed(EndpointState.FAILED, failure_reason="it was deleted behind our back")
+                await to_thread.run_sync(_call_off_jobs, self._plane, endpoint.name)
+            except (InvalidInput, Unavailable):  # its provider is not here, or does not answer now
+                continue
+            await to_thread.run_sync(self._write_down, endpoint, observed)
 
     async def _retire(self, endpoint: Endpoint) -> None:
         try:
@@ -117,6 +158,11 @@ class EndpointKeeper:
             await to_thread.run_sync(_call_off_jobs, self._plane, endpoint.name)  # accepted in between
             await to_thread.run_sync(self._plane.stores.endpoints.delete, endpoint.name)
             log.info("endpoint deleted", name=endpoint.name)
+        except CloudbrushError as error:  # the next look tries again
+            log.warning("endpoint not deleted", name=endpoint.name, reason=error.detail)
+            stuck = endpoint.evolved(self._plane.now(), failure_reason=error.detail)
+            with suppress(Stale, NotFound):
+                await to_thread.run_sync(self._plane.stores.endpoints.change, stuck)
         finally:
             del self._retiring[endpoint.name]
 
@@ -155,10 +201,22 @@ def _provider(plane: ControlPlane, spec: EndpointSpec) -> Provider:
     return provider
 
 
-def _mark_deleting(plane: ControlPlane, endpoint: Endpoint) -> Endpoint:
-    deleting = endpoint.evolved(plane.now(), state=EndpointState.DELETING)
+def _checked(spec: EndpointSpec, changes: dict[str, int]) -> EndpointSpec:
     try:
-        return plane.stores.endpoints.change(deleting)
+        return EndpointSpec.model_validate({**spec.model_dump(), **changes})
+    except ValidationError as error:
+        first = error.errors()[0]
+        told = str(first["msg"]).removeprefix("Value error, ")
+        raise InvalidInput(told, field=str(first["loc"][0])) from error
+
+
+def _mark_deleting(plane: ControlPlane, endpoint: Endpoint) -> Endpoint:
+    return _change(plane, endpoint.evolved(plane.now(), state=EndpointState.DELETING))
+
+
+def _change(plane: ControlPlane, endpoint: Endpoint) -> Endpoint:
+    try:
+        return plane.stores.endpoints.change(endpoint)
     except Stale as error:
         raise Conflict(
             f"endpoint {endpoint.name!r} is just changing", field="name", hint="Try again in a moment."

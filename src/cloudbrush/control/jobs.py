@@ -67,6 +67,24 @@ def drop_leftovers(plane: ControlPlane, job_id: str) -> None:
     plane.stores.blobs.delete(f"jobs/{job_id}", keep=kept)
 
 
+def settle(plane: ControlPlane, job_id: str, epoch: int) -> bool:
+    """Whether an attempt that nobody follows is over for good; what it left behind is dropped then.
+
+    A job that is not known here may be another control plane's.
+    """
+    try:
+        job = plane.stores.jobs.get(job_id)
+    except NotFound:
+        return False
+    if job.state is JobState.RUNNING and job.epoch == epoch:
+        return False
+    if job.state.is_terminal:
+        drop_leftovers(plane, job_id)
+    else:
+        plane.stores.blobs.delete(f"jobs/{job_id}/{epoch}")
+    return True
+
+
 def delete(plane: ControlPlane, job_id: str, *, owner: str) -> None:
     """Forget a finished job, its events and images. Raises `Conflict` while it may still run."""
     job = get(plane, job_id, owner=owner)

@@ -8,7 +8,7 @@ from cloudbrush.control import pictures, resolve
 from cloudbrush.control.bells import DISPATCH
 from cloudbrush.control.plane import ControlPlane
 from cloudbrush.domain.asset import ModelAsset
-from cloudbrush.domain.endpoint import THIS_MACHINE, Endpoint, EndpointState
+from cloudbrush.domain.endpoint import THIS_MACHINE, Endpoint
 from cloudbrush.domain.errors import EndpointNotReady
 from cloudbrush.domain.generation import MAX_SEED, Generation, Img2Img, paintable
 from cloudbrush.domain.job import EventKind, Job
@@ -63,7 +63,7 @@ def _completed(plane: ControlPlane, generation: Generation, checkpoint: ModelAss
 def require_in_service(plane: ControlPlane, name: str) -> Endpoint:
     """The endpoint. Raises `EndpointNotReady` unless the endpoint accepts jobs now."""
     endpoint = plane.stores.endpoints.get(name)
-    if endpoint.state is not EndpointState.IN_SERVICE:
+    if not endpoint.state.takes_jobs:
         because = f": {endpoint.failure_reason}" if endpoint.failure_reason else ""
         raise EndpointNotReady(
             f"endpoint {name!r} is {endpoint.state}, not InService{because}",

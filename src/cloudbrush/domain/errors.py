@@ -13,6 +13,9 @@ CloudbrushError
 ├── ModelFileError          a model file cannot be used, and why
 └── InvocationError         a worker did not deliver
     ├── WorkerLost          its process or connection died; the job may run again
+    ├── WaitedTooLong       the endpoint's own queue kept the attempt longer than allowed
+    ├── Cancelled           the attempt was called off
+    ├── RanTooLong          the attempt ran longer than allowed
     └── GenerationFailed    the engine refused or failed; running again would not help
 """
 
@@ -105,6 +108,24 @@ class WorkerLost(InvocationError):
     """The worker's process or connection died; the job may run again elsewhere."""
 
     code = "worker_lost"
+
+
+class WaitedTooLong(InvocationError):
+    """The endpoint's own queue kept the attempt longer than allowed; no worker ever had it."""
+
+    code = "expired"
+
+
+class Cancelled(InvocationError):
+    """The attempt was called off; whoever did it knows why."""
+
+    code = "cancelled"
+
+
+class RanTooLong(InvocationError):
+    """The attempt ran longer than allowed and was ended."""
+
+    code = "timed_out"
 
 
 class GenerationFailed(InvocationError):

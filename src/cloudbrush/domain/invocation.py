@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
@@ -26,6 +27,13 @@ class AssetRef(_Message):
     key: Annotated[str, Field(pattern=r"^models/[0-9a-f]{64}(\.safetensors)?$")]  # in the blob store
 
 
+class Delivery(StrEnum):
+    """How a worker tells what happens during an attempt."""
+
+    STREAM = "stream"  # one event a line, as it happens
+    OBJECT = "object"  # the last event as the answer; steps and images so far as an object in the blob store
+
+
 def picture_key(picture: str) -> str:
     """Where a picture that a generation begins with lies in the blob store, by its id."""
     return f"pictures/{picture}"
@@ -38,11 +46,29 @@ class Invocation(_Message):
     epoch: Annotated[int, Field(ge=1)]
     generation: AnyGeneration
     assets: tuple[AssetRef, ...]
+    delivery: Delivery = Delivery.STREAM
+    wait_limit: Annotated[int, Field(ge=0)] = 6 * 3600  # seconds it may still wait for a worker
+    run_limit: Annotated[int, Field(ge=1)] = 15 * 60  # seconds it may run
 
     @property
     def output_prefix(self) -> str:
         """Where the images of this attempt go; attempts never share a prefix."""
         return f"jobs/{self.job_id}/{self.epoch}"
+
+
+def temporary_prefix(job_id: str, epoch: int) -> str:
+    """Where an attempt keeps in the blob store what nobody needs once it has ended."""
+    return f"temporary/{job_id}/{epoch}"
+
+
+def stop_key(job_id: str, epoch: int) -> str:
+    """The object whose being there tells the worker to stop the attempt, or not to begin it."""
+    return f"{temporary_prefix(job_id, epoch)}/stop"
+
+
+def report_key(job_id: str, epoch: int) -> str:
+    """Where a worker whose answer is one object keeps its latest `Report`."""
+    return f"{temporary_prefix(job_id, epoch)}/report.json"
 
 
 class ImageResult(_Message):
@@ -55,6 +81,13 @@ class ImageResult(_Message):
     height: int
     sha256: str
     infotext: str
+
+
+class Accepted(_Message):
+    """The provider keeps the attempt, whatever becomes of the control plane. A worker never says this."""
+
+    kind: Literal["accepted"] = "accepted"
+    handle: str  # by which the provider finds the attempt again; opaque to everyone else
 
 
 class Heartbeat(_Message):
@@ -97,5 +130,12 @@ class Failed(_Message):
     hint: str | None = None
 
 
-WorkerEvent = Heartbeat | Progress | ImagePainted | Finished | Failed
+class Report(_Message):
+    """How far an attempt is whose worker answers with one object."""
+
+    progress: Progress | None = None
+    images: tuple[ImageResult, ...] = ()
+
+
+WorkerEvent = Accepted | Heartbeat | Progress | ImagePainted | Finished | Failed
 WORKER_EVENT: TypeAdapter[WorkerEvent] = TypeAdapter(Annotated[WorkerEvent, Field(discriminator="kind")])

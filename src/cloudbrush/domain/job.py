@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from cloudbrush.domain.errors import Conflict
 from cloudbrush.domain.generation import AnyGeneration
@@ -40,6 +40,7 @@ MOVES: dict[JobState, frozenset[JobState]] = {
             JobState.SUCCEEDED,
             JobState.FAILED,
             JobState.CANCELLED,
+            JobState.EXPIRED,  # in a queue of its endpoint's own
             JobState.TIMED_OUT,
         }
     ),
@@ -77,6 +78,7 @@ class Job(BaseModel):
     finished_at: datetime | None = None
     epoch: int = 0  # counts claims; results of an older epoch are refused
     lease_until: datetime | None = None
+    handle: str | None = Field(default=None, exclude=True, repr=False)  # of the attempt, at its provider
     lost_attempts: tuple[Problem, ...] = ()  # one per attempt whose worker died
     problem: Problem | None = None
     images: tuple[ImageResult, ...] = ()
@@ -85,7 +87,7 @@ class Job(BaseModel):
     def _moved(self, state: JobState, **changes: Any) -> Self:
         if state not in MOVES[self.state]:
             raise Conflict(f"a job that is {self.state} cannot become {state}")
-        return self.model_copy(update={"state": state, **changes})
+        return self.model_copy(update={"state": state, "handle": None, **changes})
 
     def claimed(self, now: datetime, lease_until: datetime) -> Self:
         """The job as a new attempt begins."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from cloudbrush.domain.endpoint import EndpointSpec, EndpointState
 from cloudbrush.domain.invocation import Invocation, WorkerEvent
@@ -14,7 +14,6 @@ from cloudbrush.domain.invocation import Invocation, WorkerEvent
 class Capabilities:
     """What a provider can do; asked before, instead of failing as a surprise."""
 
-    outlives_control_plane: bool  # its workers go on when the control plane stops
     scales_to_zero: bool  # min_instances may be 0: workers start when first needed
 
 
@@ -36,7 +35,11 @@ class Provider(Protocol):
         """Call `on_change(endpoint name)` whenever `describe` would answer something new."""
 
     async def deploy(self, spec: EndpointSpec) -> None:
-        """Begin to bring up an endpoint; returns before it is InService. Nothing happens when it is there."""
+        """Begin to make the endpoint as asked for; returns before it is InService.
+
+        One that is there gets the number of instances asked for; nothing happens when it is so already.
+        Raises `InvalidInput`, `Conflict`, `Unavailable`; then nothing was made.
+        """
 
     async def describe(self, name: str) -> Observed:
         """How the endpoint is now. Raises `NotFound`."""
@@ -47,5 +50,20 @@ class Provider(Protocol):
     def invoke(self, name: str, invocation: Invocation) -> AsyncGenerator[WorkerEvent]:
         """Run one attempt; ends after `Finished` or `Failed`. Closing the generator stops the attempt.
 
-        Raises `WorkerLost` when the worker dies or is silent for too long, `NotFound` without the endpoint.
+        Raises `WorkerLost` when the worker dies or is silent for too long, `NotFound` without the endpoint,
+        `WaitedTooLong` and `RanTooLong` where the provider keeps time itself.
         """
+
+
+@runtime_checkable
+class LastingProvider(Provider, Protocol):
+    """A provider whose attempts may go on when nobody follows them: it says `Accepted` when that is so.
+
+    Closing the generator of an accepted attempt only stops following it.
+    """
+
+    def resume(self, handle: str) -> AsyncGenerator[WorkerEvent]:
+        """Follow an accepted attempt again, as `invoke` does; what it told before may be told again."""
+
+    async def stop(self, job_id: str, epoch: int) -> None:
+        """Stop an attempt, running or waiting, that nobody follows any more. There may be none."""

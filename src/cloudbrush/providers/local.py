@@ -26,6 +26,7 @@ from cloudbrush.domain.invocation import (
     Invocation,
     WorkerEvent,
 )
+from cloudbrush.providers import answers
 from cloudbrush.providers.base import Capabilities, Observed
 
 START_LIMIT = 180.0  # seconds a worker may take until it answers /ping
@@ -70,7 +71,7 @@ class _Fleet:
 class LocalProvider:
     """Starts, watches, restarts and stops worker processes."""
 
-    capabilities = Capabilities(outlives_control_plane=False, scales_to_zero=True)
+    capabilities = Capabilities(scales_to_zero=True)
 
     def __init__(self, *, blobs_url: str, logs_dir: Path, silence: float = 30.0) -> None:
         """Workers share the blob store at `blobs_url`; one silent for `silence` seconds counts as lost."""
@@ -90,10 +91,14 @@ class LocalProvider:
 
     async def deploy(self, spec: EndpointSpec) -> None:
         """See `Provider.deploy`."""
-        if spec.name in self._fleets:
+        fleet = self._fleets.get(spec.name)
+        if fleet is None:
+            fleet = self._fleets[spec.name] = _Fleet(spec, wanted=spec.min_instances)
+        elif fleet.spec == spec:
             return
-        fleet = self._fleets[spec.name] = _Fleet(spec, wanted=spec.min_instances)
+        fleet.spec, fleet.wanted = spec, spec.min_instances
         self._hire(fleet)
+        await self._dismiss(fleet)
         self._on_change(spec.name)
 
     async def describe(self, name: str) -> Observed:
@@ -141,14 +146,18 @@ class LocalProvider:
             worker.running -= 1
 
     async def _stream(self, worker: _Worker, invocation: Invocation) -> AsyncGenerator[WorkerEvent]:
-        headers = {"Accept": "application/jsonl", "Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json"}
         request = self._http.stream(
             "POST", f"{worker.url}/invocations", content=invocation.model_dump_json(), headers=headers
         )
         async with request as response:
             if response.is_error:
-                body = (await response.aread()).decode(errors="replace")[:500]
-                raise GenerationFailed(f"the worker refused the invocation ({response.status_code}): {body}")
+                body = await response.aread()
+                if failed := answers.failure(body):
+                    yield failed
+                    return
+                said = body.decode(errors="replace")[:500]
+                raise GenerationFailed(f"the worker refused the invocation ({response.status_code}): {said}")
             async for line in response.aiter_lines():
                 yield WORKER_EVENT.validate_json(line)
 
@@ -169,6 +178,14 @@ class LocalProvider:
         while len(fleet.keepers) < fleet.wanted:
             keeper = self._keep_alive(fleet, slot=len(fleet.keepers))
             fleet.keepers.append(asyncio.create_task(keeper, name=f"keeper {fleet.spec.name}"))
+
+    async def _dismiss(self, fleet: _Fleet) -> None:
+        """End the workers beyond those wanted; their jobs run again elsewhere."""
+        surplus = fleet.keepers[fleet.wanted :]
+        del fleet.keepers[fleet.wanted :]
+        for keeper in surplus:
+            keeper.cancel()
+        await asyncio.gather(*surplus, return_exceptions=True)
 
     async def _keep_alive(self, fleet: _Fleet, slot: int) -> None:
         """Run one worker for as long as the endpoint lives: start, watch, start again."""

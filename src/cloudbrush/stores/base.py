@@ -99,6 +99,9 @@ class Queue(Protocol):
     def renew(self, job_id: str, epoch: int, lease_until: datetime) -> bool:
         """Extend a lease; False when the attempt no longer counts."""
 
+    def accept(self, job_id: str, epoch: int, handle: str) -> bool:
+        """Remember by what the provider finds the attempt; False when the attempt no longer counts."""
+
     def running(self) -> list[Job]:
         """Every job that is running."""
 

@@ -134,9 +134,16 @@ class SqlQueue:
 
     def renew(self, job_id: str, epoch: int, lease_until: datetime) -> bool:
         """See `Queue.renew`. Keeps the version: a renewal must not make a result stale."""
+        return self._note(job_id, epoch, lease_until=lease_until)
+
+    def accept(self, job_id: str, epoch: int, handle: str) -> bool:
+        """See `Queue.accept`. Keeps the version, as `renew` does."""
+        return self._note(job_id, epoch, handle=handle)
+
+    def _note(self, job_id: str, epoch: int, **values: Any) -> bool:
         attempt = (t.jobs.c.id == job_id, t.jobs.c.epoch == epoch, t.jobs.c.state == JobState.RUNNING)
         with self._db.writing() as tx:
-            return tx.execute(update(t.jobs).where(*attempt).values(lease_until=lease_until)).rowcount == 1
+            return tx.execute(update(t.jobs).where(*attempt).values(values)).rowcount == 1
 
     def running(self) -> list[Job]:
         """See `Queue.running`."""
@@ -324,6 +331,7 @@ def _job(row: Row[Any]) -> Job:
 def _job_row(job: Job) -> dict[str, Any]:
     record = job.model_dump(mode="json", include={"generation", "lost_attempts", "problem", "images"})
     columns = job.model_dump(exclude=set(record))
+    columns["handle"] = job.handle  # which no dump shows
     return {**columns, **record, "task": job.generation.task, "checkpoint": job.generation.checkpoint or ""}
 
 

@@ -30,6 +30,7 @@ from cloudbrush.domain.invocation import (
 from cloudbrush.engine import Broke, Done, Engine, ImageReady, ModelFile, Models, StepTaken
 from cloudbrush.stores.blobs import Blobs
 from cloudbrush.worker.model_cache import ModelCache
+from cloudbrush.worker.post import Post
 
 log = structlog.get_logger()
 EngineEvent = StepTaken | ImageReady | Done | Broke
@@ -51,16 +52,12 @@ class Runner:
 
     async def run(self, invocation: Invocation) -> AsyncGenerator[WorkerEvent]:
         """What happens during the attempt; the last event is `Finished` or `Failed`, never an exception."""
+        post = Post(self._blobs, invocation)
         try:
-            with ExitStack() as held:
-                fetching = asyncio.create_task(asyncio.to_thread(self._models, invocation, held))
-                while not fetching.done():
-                    await asyncio.wait({fetching}, timeout=HEARTBEAT_SECONDS)
-                    yield Heartbeat()
-                models = fetching.result()
-                async with aclosing(self._paint(invocation, models)) as events:
-                    async for event in events:
-                        yield event
+            async with aclosing(post.until_stopped(self._attempt(invocation))) as events:
+                async for event in events:
+                    await post.report(event)
+                    yield event
         except CloudbrushError as error:
             yield Failed(code=error.code, detail=error.detail, field=error.field, hint=error.hint)
         except Exception:
@@ -68,6 +65,17 @@ class Runner:
             yield Failed(
                 code="worker_error", detail="the worker met an error it did not expect", hint="See its log."
             )
+
+    async def _attempt(self, invocation: Invocation) -> AsyncGenerator[WorkerEvent]:
+        with ExitStack() as held:
+            fetching = asyncio.create_task(asyncio.to_thread(self._models, invocation, held))
+            while not fetching.done():
+                await asyncio.wait({fetching}, timeout=HEARTBEAT_SECONDS)
+                yield Heartbeat()
+            models = fetching.result()
+            async with aclosing(self._paint(invocation, models)) as events:
+                async for event in events:
+                    yield event
 
     def _models(self, invocation: Invocation, held: ExitStack) -> Models:
         files: defaultdict[AssetKind, list[ModelFile]] = defaultdict(list)
