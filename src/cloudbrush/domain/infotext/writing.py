@@ -35,7 +35,7 @@ def write(
     model_hash: str,
     others: Hashes = Hashes(),
 ) -> str:
-    """The infotext of one image of a complete generation; `model_hash` is the checkpoint's, if known."""
+    """The infotext of an image of a complete generation; `model_hash` is its checkpoint's sha256 or empty."""
     sampler = find_sampler(generation.sampler)
     assert sampler is not None  # a generation only takes known ones
     prompt, negative = _uncommented(generation.prompt), _uncommented(generation.negative_prompt)
