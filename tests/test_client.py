@@ -9,11 +9,13 @@ from contextlib import asynccontextmanager, nullcontext
 
 import pytest
 import uvicorn
+from PIL import Image
 
 from cloudbrush import client as client_module
 from cloudbrush.api.app import create_app
 from cloudbrush.cli.serving import Server
 from cloudbrush.client import Client
+from cloudbrush.domain import image_file
 from cloudbrush.domain.endpoint import EndpointSpec
 from cloudbrush.domain.errors import EndpointNotReady, InvalidInput, NotFound, Unavailable
 from cloudbrush.domain.generation import Txt2Img
@@ -131,3 +133,12 @@ async def test_nobody_answering_is_said_plainly() -> None:
 
 async def _last(client: Client, job_id: str):  # type: ignore[no-untyped-def]
     return [event async for event in client.events(job_id)][-1]
+
+
+async def test_a_picture_comes_back_as_it_was_handed_in(client: Client) -> None:
+    data = image_file.save(Image.new("RGB", (8, 4), "blue"), "a cat")
+    picture = await client.add_picture(data)
+    assert (picture.width, picture.height, picture.infotext) == (8, 4, "a cat")
+    assert await client.picture(picture.id) == data
+    with pytest.raises(NotFound):
+        await client.picture("0" * 64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from cloudbrush.domain.generation import Img2Img, Txt2Img, Variation
+from cloudbrush.domain.generation import HiresFix, Img2Img, Txt2Img, Variation
 from cloudbrush.domain.job import Job
 from tests import builders
 
@@ -68,3 +68,18 @@ def test_a_generation_cannot_be_changed() -> None:
 
 def test_images_are_counted_over_all_batches() -> None:
     assert builders.generation(batch_count=3, batch_size=4).image_count == 12
+
+
+@pytest.mark.parametrize(
+    ("given", "size"),
+    [
+        ({}, (1024, 768)),
+        ({"scale": 1.05}, (537, 403)),
+        ({"resize_width": 768}, (768, 576)),
+        ({"resize_height": 768}, (1024, 768)),
+        ({"resize_width": 640, "resize_height": 640, "scale": 3}, (640, 640)),
+    ],
+)
+def test_hires_fix_ends_at_a_size_by_scale_or_by_sides(given: dict, size: tuple[int, int]) -> None:
+    """The scale counts unless a side is given; one side keeps the aspect (specification 1.1, 3.5)."""
+    assert HiresFix(**given).size(512, 384) == size

@@ -7,10 +7,12 @@ from collections.abc import AsyncGenerator
 from datetime import timedelta
 from typing import Any
 
+from cloudbrush.domain import image_file
 from cloudbrush.domain.asset import AssetKind, ModelAsset
 from cloudbrush.domain.endpoint import THIS_MACHINE, Endpoint, EndpointSpec, EndpointState
 from cloudbrush.domain.errors import EndpointNotReady, NotFound
-from cloudbrush.domain.generation import Txt2Img
+from cloudbrush.domain.generation import Generation
+from cloudbrush.domain.image_file import Picture
 from cloudbrush.domain.job import EventKind, Job, JobEvent, JobList, JobState
 from tests import builders
 from tests.builders import START
@@ -31,6 +33,7 @@ class FakeClient:
         self.deployed = [endpoint("pocket"), endpoint(THIS_MACHINE)]
         self.stored: dict[str, Job] = {}
         self.happened: dict[str, list[JobEvent]] = {}
+        self.pictures: dict[str, bytes] = {}
         self.listing_calls: list[dict[str, Any]] = []
         self._news = asyncio.Condition()
 
@@ -41,13 +44,15 @@ class FakeClient:
         return list(self.deployed)
 
     async def submit(
-        self, generation: Txt2Img, *, endpoint: str | None = None, idempotency_key: str | None = None
+        self, generation: Generation, *, endpoint: str | None = None, idempotency_key: str | None = None
     ) -> Job:
         place = next(found for found in self.deployed if found.name == (endpoint or THIS_MACHINE))
         if place.state is not EndpointState.IN_SERVICE:
             raise EndpointNotReady(f"endpoint {place.name!r} is {place.state}", hint="Choose another.")
         assert idempotency_key
-        complete = generation.completed(checkpoint="pocket", native_size=128, seed=7)
+        complete = generation.completed(
+            checkpoint="pocket", size=(128, 128), seed=7, variation_seed=8, vae=None
+        )
         return await self.add(builders.job(endpoint=place.name, generation=complete))
 
     async def add(self, job: Job) -> Job:
@@ -64,6 +69,7 @@ class FakeClient:
         return self.stored[job_id]
 
     async def jobs(self, *, limit: int = 10, cursor: str | None = None, **filters: Any) -> JobList:
+        self.pictures: dict[str, bytes] = {}
         self.listing_calls.append({"limit": limit, **filters})
         newest = sorted(self.stored.values(), key=lambda job: job.created_at, reverse=True)
         start = int(cursor or 0)
@@ -77,6 +83,16 @@ class FakeClient:
     async def delete(self, job_id: str) -> None:
         await self.job(job_id)
         del self.stored[job_id]
+
+    async def add_picture(self, data: bytes) -> Picture:
+        picture = image_file.describe(data)
+        self.pictures[picture.id] = data
+        return picture
+
+    async def picture(self, picture_id: str) -> bytes:
+        if picture_id not in self.pictures:
+            raise NotFound(f"there is no picture {picture_id}", field="id")
+        return self.pictures[picture_id]
 
     async def image(self, job_id: str, index: int) -> bytes:
         return PNG + str(index).encode()

@@ -37,13 +37,14 @@ async def test_this_machine_is_not_an_endpoint_to_choose(client: FakeClient) -> 
 
 @pytest.mark.parametrize("state", EndpointState)
 def test_only_an_endpoint_in_service_generates_on_cloud(state: EndpointState) -> None:
-    _, note, label = cloud_panel.endpoint_updates([endpoint("pocket", state)], "pocket")
-    assert (label == "Generate on Cloud") == (state is EndpointState.IN_SERVICE)
+    _, note, *labels = cloud_panel.endpoint_updates([endpoint("pocket", state)], "pocket")
+    in_service = state is EndpointState.IN_SERVICE
+    assert labels == ["Generate on Cloud" if in_service else "Generate"] * 2  # of txt2img and img2img
     assert bool(note) == (state is not EndpointState.IN_SERVICE)
 
 
 def test_a_chosen_endpoint_that_is_gone_stays_chosen_so_that_nothing_runs_elsewhere() -> None:
-    dropdown, note, label = cloud_panel.endpoint_updates([endpoint("other")], "pocket")
+    dropdown, note, label, _ = cloud_panel.endpoint_updates([endpoint("other")], "pocket")
     assert ("pocket+Deleted", "pocket") in dropdown["choices"]
     assert "value" not in dropdown
     assert label == "Generate"

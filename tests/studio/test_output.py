@@ -11,6 +11,7 @@ from cloudbrush.domain.errors import EndpointNotReady
 from cloudbrush.domain.job import JobState, Problem
 from cloudbrush.studio import output
 from cloudbrush.studio.live import JobView
+from cloudbrush.studio.telling import problem
 from tests import builders
 from tests.builders import START
 
@@ -62,7 +63,7 @@ def test_what_people_write_is_never_markup() -> None:
     view = JobView(job=job, preview='data:"><script>')
     assert "<img src=x" not in output.stage(view, painted=False)
     assert "<script>" not in output.stage(view, painted=False)
-    assert "<b>" not in output.problem(EndpointNotReady("<b>")).removeprefix("<p><b>").split("</b>")[0]
+    assert "<b>" not in problem(EndpointNotReady("<b>")).removeprefix("<p><b>").split("</b>")[0]
 
 
 def test_every_message_tells_everything() -> None:

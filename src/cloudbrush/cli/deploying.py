@@ -27,6 +27,7 @@ OUTPUTS = {
     "CLOUDBRUSH_AWS_SUCCESS_TOPIC_ARN": "SuccessTopicArn",
     "CLOUDBRUSH_AWS_ERROR_TOPIC_ARN": "ErrorTopicArn",
     "CLOUDBRUSH_AWS_QUEUE_URL": "QueueUrl",
+    "CLOUDBRUSH_AWS_NAME_PREFIX": "NamePrefix",
 }
 
 # What whoever runs a control plane needs, by the stack's output.

@@ -17,7 +17,7 @@ from cloudbrush.studio.job_handlers import JobHandlers
 from cloudbrush.studio.layout import build_page
 from cloudbrush.studio.theme import SCRIPT, STYLES, theme
 from cloudbrush.studio.tips import TIPS
-from cloudbrush.studio.wiring_forms import wire_forms, wire_memory
+from cloudbrush.studio.wiring_forms import wire_forms, wire_memory, wire_restored_pictures
 from cloudbrush.studio.wiring_jobs import wire_endpoints, wire_jobs, wire_output
 
 OPEN_PAGES = 1000  # events that may run at a time: each page follows its job and its job list
@@ -81,9 +81,7 @@ def build(client: Client) -> gr.Blocks:
         wire_forms(page, forms)
         wire_output(page, jobs)
         loaded = blocks.load(forms.restore, page.draft, page.remembered, js=draft.LOAD, **page.quiet)
-        pictures = page.img2img.pictures
-        known = [page.img2img.form.fields[path] for path in ("mode", "image", "inpainting.mask")]
-        loaded.then(forms.restore_pictures, known, [pictures.tabs, *pictures.components], **page.quiet)
+        wire_restored_pictures(page, forms, loaded)
         wire_endpoints(page, jobs, loaded)
         wire_jobs(page, forms, jobs, loaded)
     blocks.max_threads = OPEN_PAGES

@@ -21,7 +21,7 @@ from cloudbrush.studio.networks import Kind
 from cloudbrush.studio.pictures import Boxes
 from cloudbrush.studio.recall import Recalled, recall
 from cloudbrush.studio.telling import problem, telling
-from cloudbrush.studio.values import IMG2IMG, INPAINT, OVER, SETTING_PATHS, UPLOAD
+from cloudbrush.studio.values import IMG2IMG, INPAINT, OVER, SETTING_PATHS, UPLOAD, WAYS
 
 # Of the dropdowns with model files, among the names of both forms.
 MODEL_NAMES = tuple(name for name in draft.NAMES if name.rpartition("/")[2] in catalogue.KINDS)
@@ -61,14 +61,17 @@ class FormHandlers:
     @telling
     async def restore_pictures(self, mode: str, image_id: str, mask_id: str) -> list[Any]:
         """The chosen way of img2img with the pictures of the last job, as far as they are still there."""
-        image, mask = await self._fetched(image_id), await self._fetched(mask_id)
-        boxes: dict[str, list[Any]] = {
-            OVER: [image, None, None, None],
-            INPAINT: [None, image and _editor(image), None, None],
-            UPLOAD: [None, None, image, mask],
-        }
-        way = mode if mode in boxes else OVER
-        return [gr.Tabs(selected=way), *(gr.skip() if box is None else box for box in boxes[way])]
+        if mode == UPLOAD:
+            boxes = [gr.skip(), await self._fetched(image_id), await self._fetched(mask_id)]
+        else:
+            boxes = [await self._fetched(image_id) if mode == OVER else gr.skip(), gr.skip(), gr.skip()]
+        return [gr.Tabs(selected=mode if mode in WAYS else OVER), *boxes]
+
+    @telling
+    async def restore_editor(self, mode: str, image_id: str) -> Any:
+        """The picture of the last job in the editor, if that was where it came from."""
+        picture = await self._fetched(image_id) if mode == INPAINT else None
+        return pictures.unpainted(picture) if picture else gr.skip()
 
     async def _fetched(self, picture_id: str) -> str | None:
         try:
@@ -143,14 +146,20 @@ class FormHandlers:
 
     @telling
     async def send_to_img2img(self, mode: str, path: str | None, text: str, *settings: Any) -> list[Any]:
-        """Lead to img2img with a picture and its values: the tab, the form, a notice, the way, its boxes."""
+        """Lead to img2img with a picture and its values: the tab, the form, a notice, the way, the picture.
+
+        The editor of inpaint is filled by `open_editor`, once the page shows it.
+        """
         told: dict[str, Any] = {values.MODE: mode}
         if path:
             width, height = pictures.size(Path(path).read_bytes())
             told |= {"width": width, "height": height}
         form = await self._filled(IMG2IMG, text, settings, told)
-        picture = [path, gr.skip()] if mode == OVER else [gr.skip(), path and _editor(path)]
-        return [gr.Tabs(selected=IMG2IMG), *form, gr.Tabs(selected=mode), *picture]
+        return [gr.Tabs(selected=IMG2IMG), *form, gr.Tabs(selected=mode), path if mode == OVER else gr.skip()]
+
+    async def open_editor(self, path: str | None) -> Any:
+        """A picture in the editor, ready to be painted over."""
+        return pictures.unpainted(path) if path else gr.skip()
 
     async def _filled(
         self, task: str, text: str, settings: tuple[Any, ...], also: Mapping[str, Any] | None = None
@@ -181,11 +190,6 @@ def _missing(found: Recalled) -> str:
     """What could not be taken over, as a notice."""
     lines = "".join(f"<br>{escape(words)}." for words in found.missing)
     return f"<p><b>Taken over, but for:</b>{lines}</p>" if lines else ""
-
-
-def _editor(path: str) -> dict[str, Any]:
-    """A picture in the editor, with nothing painted over it."""
-    return {"background": path, "layers": [], "composite": None}
 
 
 def reuse_seed(text: str) -> int:

@@ -55,6 +55,11 @@ def size(data: bytes) -> tuple[int, int]:
     return paintable(picture.width), paintable(picture.height)
 
 
+def unpainted(path: str) -> dict[str, Any]:
+    """A picture as the editor takes it, with nothing painted over it."""
+    return {"background": path, "layers": [], "composite": None}
+
+
 def _read(path: str | None) -> bytes | None:
     return Path(path).read_bytes() if path else None
 

@@ -9,8 +9,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from cloudbrush.domain import infotext
-from cloudbrush.domain.asset import ModelAsset
+from cloudbrush.domain.asset import AssetKind, ModelAsset
 from cloudbrush.domain.generation import Generation
+from cloudbrush.domain.sampling import AUTOMATIC
 from cloudbrush.studio import catalogue, values
 from cloudbrush.studio.values import IMG2IMG, OVERRIDES, Values
 
@@ -37,6 +38,8 @@ def recall(task: str, text: str, settings: Values, assets: Sequence[ModelAsset])
         used = {group: values.at(told, group) is not None for group in values.SWITCHES}
         found |= {group: on for group, on in used.items() if group in values.FIELDS[task]}
         found[OVERRIDES] = _overrides(told, settings)
+    if found.get("vae", "") is None and not _has_own_vae_file(told.checkpoint, assets):
+        found["vae"] = AUTOMATIC  # which then comes to the same
     gone = [path for path in catalogue.KINDS if path in found and not _there(path, found[path], assets)]
     missing = [f"{values.LABELS[path]} {found.pop(path)!r} is not here" for path in gone]
     return Recalled({path: _shown(path, value) for path, value in found.items()}, (*missing, *refused))
@@ -84,6 +87,12 @@ def _overrides(told: Generation, settings: Values) -> list[str]:
         for path in values.SETTING_PATHS
         if values.at(told, path) not in (None, settings[path])
     ]
+
+
+def _has_own_vae_file(checkpoint: str | None, assets: Sequence[ModelAsset]) -> bool:
+    """Whether Automatic would find a VAE file for a checkpoint."""
+    names = [asset.name for asset in assets if asset.kind is AssetKind.VAE]
+    return any(checkpoint and name.startswith(checkpoint) for name in names)
 
 
 def _there(path: str, name: Any, assets: Sequence[ModelAsset]) -> bool:

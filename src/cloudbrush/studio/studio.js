@@ -6,6 +6,7 @@ const tips = __TIPS__;
 const REMEMBERED = "cloudbrush-form";
 const NAMES = __NAMES__;
 const TOGETHER = 50; // milliseconds
+const EDITOR_LOOK = 100;
 let changed = null;
 function write() {
   if (changed) localStorage.setItem(REMEMBERED, JSON.stringify(changed));
@@ -17,6 +18,12 @@ window.cloudbrush = {
     changed = Object.fromEntries(NAMES.map((name, i) => [name, values[i]]));
   },
   remembered: () => JSON.parse(localStorage.getItem(REMEMBERED)),
+  // Resolves when the editor of the Inpaint tab can take a picture, at the earliest when it is first opened.
+  async editorReady() {
+    const layers = () => document.querySelector("#img2maskimg canvas") && window.editor?.layer_manager?.get_layers();
+    while (!layers()?.length) await new Promise((resume) => setTimeout(resume, EDITOR_LOOK));
+    await new Promise((resume) => requestAnimationFrame(() => requestAnimationFrame(resume)));
+  },
 };
 addEventListener("pagehide", write);
 

@@ -22,7 +22,7 @@ TXT2IMG, IMG2IMG = "txt2img", "img2img"
 MODELS: dict[str, type[Generation]] = {TXT2IMG: Txt2Img, IMG2IMG: Img2Img}
 
 MODE = "mode"
-OVER, INPAINT, UPLOAD = "img2img", "inpaint", "upload"  # the ways to say what to paint over
+WAYS = OVER, INPAINT, UPLOAD = "img2img", "inpaint", "upload"  # to say what to paint over
 OVERRIDES = "overrides"
 SWITCHES = ("hires", "refiner", "variation", "inpainting")
 

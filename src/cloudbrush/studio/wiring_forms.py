@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import gradio as gr
+from gradio.events import Dependency
 
 from cloudbrush.studio import draft, form_handlers, parameters, settings_tab, txt2img, values
 from cloudbrush.studio.form_handlers import FormHandlers
@@ -18,6 +19,8 @@ from cloudbrush.studio.values import INPAINT, MODE, OVER
 # Not Gradio's "once", which drops what comes while the one before is just ending.
 LATEST = {"trigger_mode": "always_last"}
 AT_ONCE = {"queue": False, **LATEST}
+# A picture that comes before the editor is there could not be painted over.
+EDITOR_READY = "() => window.cloudbrush.editorReady()"
 CLEAR = '(...prompts) => confirm("Delete the prompts?") ? prompts.map(() => "") : prompts'
 
 
@@ -120,7 +123,7 @@ def _wire_sends(page: Page, handle: FormHandlers) -> None:
     for button, text in ((sends.to_txt2img, page.output.infotext), (info.to_txt2img, info.infotext)):
         to_txt2img = [page.tabs, *filled[values.TXT2IMG]]
         button.click(handle.send_to_txt2img, [text, *settings], to_txt2img, **page.quiet)
-    to_img2img = [page.tabs, *filled[values.IMG2IMG], pictures.tabs, pictures.image, pictures.editor]
+    to_img2img = [page.tabs, *filled[values.IMG2IMG], pictures.tabs, pictures.image]
     shown = (page.output.save, page.output.infotext)
     dropped = (info.image, info.infotext)
     for button, mode, source in (
@@ -129,4 +132,19 @@ def _wire_sends(page: Page, handle: FormHandlers) -> None:
         (info.to_img2img, OVER, dropped),
         (info.to_inpaint, INPAINT, dropped),
     ):
-        button.click(partial(handle.send_to_img2img, mode), [*source, *settings], to_img2img, **page.quiet)
+        sending = partial(handle.send_to_img2img, mode)
+        sent = button.click(sending, [*source, *settings], to_img2img, **page.quiet)
+        if mode == INPAINT:
+            ready = sent.then(None, js=EDITOR_READY, **page.quiet)
+            ready.then(handle.open_editor, source[0], pictures.editor, **page.quiet)
+
+
+def wire_restored_pictures(page: Page, handle: FormHandlers, loaded: Dependency) -> None:
+    """The pictures of img2img come back after a reload."""
+    pictures, fields = page.img2img.pictures, page.img2img.form.fields
+    mode, image, mask = (fields[path] for path in (MODE, "image", "inpainting.mask"))
+    boxes = [pictures.tabs, pictures.image, pictures.base, pictures.mask]
+    loaded.then(handle.restore_pictures, [mode, image, mask], boxes, **page.quiet)
+    awaited = f"(mode) => mode === '{INPAINT}' ? window.cloudbrush.editorReady() : null"
+    ready = loaded.then(None, mode, js=awaited, **page.quiet)
+    ready.then(handle.restore_editor, [mode, image], pictures.editor, **page.quiet)
