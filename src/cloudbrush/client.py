@@ -16,6 +16,7 @@ from cloudbrush.domain.asset import AssetKind, ModelAsset
 from cloudbrush.domain.endpoint import Endpoint, EndpointSpec
 from cloudbrush.domain.errors import CloudbrushError, Unavailable, from_dict
 from cloudbrush.domain.generation import Generation
+from cloudbrush.domain.health import Health
 from cloudbrush.domain.image_file import Picture
 from cloudbrush.domain.job import EventKind, Job, JobEvent, JobList, JobState
 
@@ -139,6 +140,10 @@ class Client:
                         yield JobEvent.model_validate_json(line.removeprefix("data:").strip())
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise self._unreachable() from error
+
+    async def health(self) -> Health:
+        """Whether the control plane answers, and where it can deploy endpoints."""
+        return Health.model_validate_json(await self._call("GET", "/health"))
 
     async def endpoints(self) -> list[Endpoint]:
         """Every endpoint, newest first."""

@@ -124,5 +124,6 @@ async def test_an_endless_body_is_refused(http: httpx.AsyncClient) -> None:
 
 
 async def test_health_and_readiness(http: httpx.AsyncClient) -> None:
-    assert (await http.get("/health")).json()["status"] == "ok"
+    answer = (await http.get("/health")).json()
+    assert (answer["status"], answer["providers"]) == ("ok", ["fake"])
     assert (await http.get("/ready")).json()["status"] == "ok"

@@ -12,6 +12,7 @@ from cloudbrush.domain.asset import AssetKind, ModelAsset
 from cloudbrush.domain.endpoint import THIS_MACHINE, Endpoint, EndpointSpec, EndpointState
 from cloudbrush.domain.errors import EndpointNotReady, NotFound
 from cloudbrush.domain.generation import Generation
+from cloudbrush.domain.health import Health
 from cloudbrush.domain.image_file import Picture
 from cloudbrush.domain.job import EventKind, Job, JobEvent, JobList, JobState
 from tests import builders
@@ -29,6 +30,7 @@ class FakeClient:
     """Jobs go on only when a test says what happens to them."""
 
     def __init__(self) -> None:
+        self.providers: tuple[str, ...] = ("local",)
         self.assets = [builders.checkpoint("pocket")]
         self.deployed = [endpoint("pocket"), endpoint(THIS_MACHINE)]
         self.stored: dict[str, Job] = {}
@@ -42,6 +44,16 @@ class FakeClient:
 
     async def endpoints(self) -> list[Endpoint]:
         return list(self.deployed)
+
+    async def health(self) -> Health:
+        return Health(providers=self.providers)
+
+    async def deploy(self, spec: EndpointSpec) -> Endpoint:
+        self.deployed.append(Endpoint(spec=spec, created_at=START, changed_at=START))
+        return self.deployed[-1]
+
+    async def delete_endpoint(self, name: str) -> None:
+        self.deployed = [endpoint for endpoint in self.deployed if endpoint.name != name]
 
     async def submit(
         self, generation: Generation, *, endpoint: str | None = None, idempotency_key: str | None = None

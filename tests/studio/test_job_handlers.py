@@ -12,7 +12,7 @@ import pytest
 
 from cloudbrush.domain.endpoint import EndpointState
 from cloudbrush.domain.job import EventKind, JobState
-from cloudbrush.studio import job_handlers, output
+from cloudbrush.studio import cloud_panel, output
 from cloudbrush.studio.cloud_panel import NO_JOB
 from cloudbrush.studio.job_handlers import JobHandlers
 from tests import builders
@@ -85,7 +85,7 @@ async def test_the_job_list_follows_states(handle: JobHandlers, client: FakeClie
 async def test_an_endpoint_that_comes_up_is_told_without_being_asked(
     handle: JobHandlers, client: FakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job_handlers, "ENDPOINT_LOOK", 0.01)
+    monkeypatch.setattr(cloud_panel, "ENDPOINT_LOOK", 0.01)
     client.deployed = [endpoint("pocket", EndpointState.CREATING)]
     lists = handle.list_endpoints("pocket", PAGE)
     assert (await anext(lists))[2] == "Generate"

@@ -12,11 +12,13 @@ from fastapi import FastAPI
 
 from cloudbrush.client import Client
 from cloudbrush.studio import draft
+from cloudbrush.studio.endpoint_handlers import EndpointHandlers
 from cloudbrush.studio.form_handlers import FormHandlers
 from cloudbrush.studio.job_handlers import JobHandlers
 from cloudbrush.studio.layout import build_page
 from cloudbrush.studio.theme import SCRIPT, STYLES, theme
 from cloudbrush.studio.tips import TIPS
+from cloudbrush.studio.wiring_endpoints import wire_sagemaker
 from cloudbrush.studio.wiring_forms import wire_forms, wire_memory, wire_restored_pictures
 from cloudbrush.studio.wiring_jobs import wire_endpoints, wire_jobs, wire_output
 
@@ -82,7 +84,8 @@ def build(client: Client) -> gr.Blocks:
         wire_output(page, jobs)
         loaded = blocks.load(forms.restore, page.draft, page.remembered, js=draft.LOAD, **page.quiet)
         wire_restored_pictures(page, forms, loaded)
-        wire_endpoints(page, jobs, loaded)
+        listing = wire_endpoints(page, jobs, loaded)
+        wire_sagemaker(page, EndpointHandlers(client), listing)
         wire_jobs(page, forms, jobs, loaded)
     blocks.max_threads = OPEN_PAGES
     blocks.state_session_capacity = REMEMBERED_PAGES

@@ -23,6 +23,7 @@ ANY = ""
 LATEST = 10  # jobs listed unless all are shown
 TASKS = ("txt2img", "img2img")
 PAGE = 100  # jobs asked for at a time when all are shown
+ENDPOINT_LOOK = 2.0  # seconds between looks while an endpoint is changing; nothing announces them yet
 MOVING = frozenset({EndpointState.CREATING, EndpointState.UPDATING, EndpointState.DELETING})
 
 

@@ -18,8 +18,6 @@ from cloudbrush.studio.live import JobView, Watches, follow, watch
 from cloudbrush.studio.streams import Streams
 from cloudbrush.studio.telling import telling, toast
 
-ENDPOINT_LOOK = 2.0  # seconds between looks while an endpoint is changing; nothing announces them yet
-
 
 class JobHandlers:
     """The handlers of one mounted studio. They keep open streams, and which watch speaks for which page."""
@@ -89,7 +87,7 @@ class JobHandlers:
                 yield cloud_panel.endpoint_updates(endpoints, chosen)
                 if not any(endpoint.state in cloud_panel.MOVING for endpoint in endpoints):
                     return
-                await watcher.news(ENDPOINT_LOOK)
+                await watcher.news(cloud_panel.ENDPOINT_LOOK)
 
     @telling
     async def show_filters(self, advanced: bool) -> list[Any]:

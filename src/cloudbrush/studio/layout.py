@@ -14,11 +14,12 @@ from cloudbrush.studio.output import Output, Sends, build_output
 from cloudbrush.studio.parameters import Fields, Form
 from cloudbrush.studio.png_info import PngInfo, build_png_info
 from cloudbrush.studio.quicksettings import Quick, build_quick
+from cloudbrush.studio.sagemaker_tab import SageMakerTab, build_sagemaker
 from cloudbrush.studio.settings_tab import build_settings
 from cloudbrush.studio.theme import QUIET, tool
 from cloudbrush.studio.txt2img import Txt2ImgTab, build_txt2img
 
-PNG_INFO, SETTINGS = "pnginfo", "settings"  # the tabs without Output
+PNG_INFO, SAGEMAKER, SETTINGS = "pnginfo", "sagemaker", "settings"  # the tabs without Output
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Page:
     txt2img: Txt2ImgTab
     img2img: Img2ImgTab
     png_info: PngInfo
+    sagemaker: SageMakerTab
     settings: Fields
     reset_settings: gr.Button
     panel: Panel
@@ -88,6 +90,8 @@ def build_page() -> Page:
                     img2img = build_img2img(quick)
                 with _tab(PNG_INFO, "PNG Info"):
                     png_info = build_png_info()
+                with _tab(SAGEMAKER, "Amazon SageMaker") as opened:
+                    sagemaker = build_sagemaker(opened)
                 with _tab(SETTINGS, "Settings"):
                     settings, reset = build_settings()
             panel = build_panel()
@@ -102,6 +106,7 @@ def build_page() -> Page:
         txt2img,
         img2img,
         png_info,
+        sagemaker,
         settings,
         reset,
         panel,

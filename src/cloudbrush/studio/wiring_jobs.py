@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import gradio as gr
 from gradio.events import Dependency
@@ -28,8 +29,8 @@ def wire_output(page: Page, handle: JobHandlers) -> None:
     shown.change(handle.show, shown, output.components, **EACH, **QUIET)
 
 
-def wire_endpoints(page: Page, handle: JobHandlers, loaded: Dependency) -> None:
-    """The endpoint dropdown, its note, and what Generate says."""
+def wire_endpoints(page: Page, handle: JobHandlers, loaded: Dependency) -> dict[str, Any]:
+    """The endpoint dropdown, its note, and what Generate says; how they are asked for again."""
     panel = page.panel
     listing = {
         "fn": handle.list_endpoints,
@@ -42,6 +43,7 @@ def wire_endpoints(page: Page, handle: JobHandlers, loaded: Dependency) -> None:
     loaded.then(**listing)
     # Also when there is something to tell: an endpoint that refused a job is not what the list says.
     gr.on([panel.endpoint.change, panel.refresh_endpoints.click, page.notice.change], **listing)
+    return listing
 
 
 def wire_jobs(page: Page, forms: FormHandlers, handle: JobHandlers, loaded: Dependency) -> None:
