@@ -44,6 +44,37 @@ def written_by_kohya() -> Iterator[str]:
             yield from (f"{start}mlp_{part}" for part in ("fc1", "fc2"))
 
 
+def the_rest() -> Iterator[str]:
+    """What is left of the denoiser, as files of LoCon and LyCORIS name it."""
+    blocks = [f"input_blocks_{block}" for block in (1, 2, 4, 5, 7, 8)]
+    blocks += [f"output_blocks_{block}" for block in range(9)]
+    for block in (*(f"{block}_0" for block in blocks), "middle_block_0", "middle_block_2"):
+        yield from (f"lora_unet_{block}_{part}" for part in ("in_layers_2", "emb_layers_1", "out_layers_3"))
+    for block in ("input_blocks_4", "input_blocks_7", *blocks[6:]):  # where widths change
+        yield f"lora_unet_{block}_0_skip_connection"
+    yield from (f"lora_unet_input_blocks_{block}_0_op" for block in (3, 6))
+    yield from (f"lora_unet_output_blocks_{block}_2_conv" for block in (2, 5))
+    for end in (
+        "input_blocks_0_0",
+        "out_2",
+        "time_embed_0",
+        "time_embed_2",
+        "label_emb_0_0",
+        "label_emb_0_2",
+    ):
+        yield f"lora_unet_{end}"
+
+
+def test_every_layer_of_the_denoiser_has_its_name_in_files() -> None:
+    unet = modules("sdxl", 4)[0]
+    known = targets(unet, Component.UNET)
+    written = [name for name in (*written_by_kohya(), *the_rest()) if name.startswith("lora_unet_")]
+    found = [known[flat_name(name)[0]] for name in written]
+    layers = {path for path, layer in unet.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)}
+    assert len(found) == len(set(found))
+    assert set(found) == layers
+
+
 def test_every_layer_that_kohya_trains_is_found_in_a_model_of_full_size() -> None:
     unet, _, texts = modules("sdxl", 4)
     known = dict(zip(COMPONENTS, (targets(m, c) for m, c in zip((unet, *texts), COMPONENTS, strict=True)),
