@@ -23,7 +23,7 @@ def test_the_controls_stand_at_the_fields_defaults_and_keep_their_limits() -> No
     assert [control.value for control in fields.values()] == settings_tab.usual()
     churn = fields["options.sigma_churn"]
     assert (churn.minimum, churn.maximum) == (0, 100)
-    assert fields["options.eta_noise_seed_delta"].maximum == 2**32 - 1
+    assert fields["options.eta_noise_seed_delta"].maximum == 2**53 - 1  # what a page can send exactly
     assert [name for name, _ in fields["options.emphasis"].choices] == [
         "Original",
         "No norm",

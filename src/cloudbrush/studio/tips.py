@@ -97,7 +97,7 @@ TIPS = {
     "endpoint_name": "How the endpoint is called in lists: letters, digits and hyphens.",
     "endpoint_kind": "Asynchronous queues jobs and may go to zero instances; real-time answers at once.",
     "endpoint_instance_type": "The machine that is rented. A larger GPU paints faster and costs more.",
-    "endpoint_min_instances": "How many instances always run. 0 costs nothing when idle; starting takes minutes.",
+    "endpoint_min_instances": "How many instances always run. 0 costs nothing when idle, and takes minutes.",
     "endpoint_max_instances": "How many instances may run when many jobs wait.",
     "endpoint_autoscaling": "Add instances when jobs wait, and take them away when idle.",
     "endpoint_deploy": "Bring the endpoint up; it is billed from then on until it is deleted.",
