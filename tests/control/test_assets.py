@@ -198,6 +198,14 @@ class TestLocating:
         with pytest.raises(NotFound):
             assets.locate(str(tmp_path / "m"), None, ())
 
+    def test_an_embedding_in_a_picture_goes_by_its_own_name(self, folder: Path, tmp_path: Path) -> None:
+        path = picture(folder / "embeddings" / "cat-500.png", string_to_param={"*": [[0.5]]}, name="cat")
+        for wanted in ("cat", str(path)):
+            assert assets.locate(wanted, None, (folder,)) == (AssetKind.EMBEDDING, path)
+        assert assets.read(AssetKind.EMBEDDING, path).name == "cat"
+        with pytest.raises(ModelFileError, match="carries no embedding"):
+            assets.locate(str(picture(tmp_path / "holiday.png")), None, (folder,))
+
     def test_a_folder_is_a_checkpoint(self, tmp_path: Path) -> None:
         path = diffusers_folder(tmp_path / "model")
         assert assets.locate(str(path), None, ()) == (AssetKind.CHECKPOINT, path)

@@ -166,12 +166,12 @@ def _named(
 ) -> Iterator[tuple[AssetKind, str, Path]]:
     """The files with their names, which embeddings in pictures have inside; `known` are those read before."""
     for kind, path in _files(models_dirs):
-        if path.suffix.lower() not in embedding_picture.SUFFIXES:
+        if not _is_picture(path):
             yield kind, _name(path), path
             continue
         with suppress(ModelFileError, OSError):  # most pictures are nothing but pictures
             name = known.get((path, version_of(path)))
-            yield kind, name or embedding_picture.read(path).name or _name(path), path
+            yield kind, name or _own_name(path), path
 
 
 def _files(models_dirs: tuple[Path, ...]) -> Iterator[tuple[AssetKind, Path]]:
@@ -196,12 +196,20 @@ def _name(path: Path) -> str:
     return path.name if path.is_dir() else path.stem
 
 
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in embedding_picture.SUFFIXES
+
+
+def _own_name(path: Path) -> str:
+    return (embedding_picture.read(path).name if _is_picture(path) else None) or _name(path)
+
+
 def read(kind: AssetKind, path: Path, name: str | None = None) -> ModelAsset:
     """What a file or folder is, checked and hashed. Raises `ModelFileError`."""
     info = _info(kind, path)
     return ModelAsset(
         kind=kind,
-        name=name or _name(path),
+        name=name or _own_name(path),
         sha256=sha256_of(path),
         size=sum(file.stat().st_size for file in files_of(path)),
         is_folder=path.is_dir(),
@@ -214,7 +222,8 @@ def _info(kind: AssetKind | None, path: Path) -> model_file.ModelInfo:
     """What the file is; None of a kind wanted takes any."""
     if path.is_dir():
         info = read_folder(path)
-    elif path.suffix.lower() in embedding_picture.SUFFIXES:
+    elif _is_picture(path):
+        embedding_picture.read(path)  # or it is nothing but a picture
         info = model_file.ModelInfo(AssetKind.EMBEDDING)
     else:
         with path.open("rb") as file:
