@@ -135,7 +135,7 @@ def build_sagemaker(tab: gr.Tab) -> SageMakerTab:
                 gr.HTML("<h2>Endpoints</h2>")
                 refresh = tool("↻", "endpoint_refresh")
             table = gr.HTML("", elem_id="endpoint_table")
-            with gr.Row(elem_classes="with-tools"):
+            with gr.Row(elem_id="endpoint_deletion"):
                 chosen = gr.Dropdown(
                     [("Choose an endpoint to delete", NO_ENDPOINT)],
                     value=NO_ENDPOINT,
