@@ -49,12 +49,17 @@ def test_a_checkpoint_with_all_that_its_training_left_in_it(callback: type, tmp_
     weights = Shape().weights()
     content = {
         "epoch": 3, "global_step": 875000, "pytorch-lightning_version": "1.4.2", "state_dict": weights,
-        "callbacks": {callback: {"best": np.float64(0.5), "path": Path("x.ckpt")}},
+        "callbacks": {callback: {"best": np.float64(0.5), "path": Path("x.ckpt"), "all": np.ones(3)}},
         "optimizer_states": [{"state": {0: {"step": 3, "exp_avg": rand(3)}}}], "lr_schedulers": [],
     }  # fmt: skip
     tensors, info = converted(saved(tmp_path / "x.ckpt", content))
     same(tensors, weights)
     assert (info.kind, info.family) == (AssetKind.CHECKPOINT, "sd1")
+
+
+def test_arrays_in_place_of_tensors_are_refused_not_lost(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match=r"its b is an array of numpy; a tensor was expected"):
+        converted(saved(tmp_path / "x.ckpt", {"state_dict": {"a": rand(2), "b": np.ones(2)}}))
 
 
 def test_a_converted_checkpoint_loads(tmp_path: Path) -> None:

@@ -32,7 +32,10 @@ def contents_of(saved: Any) -> Contents:
     if isinstance(saved, dict) and hypernetworks.is_one(saved):
         tensors, metadata = hypernetworks.tensors_of(saved)
         return Contents(tensors, {**metadata, **notes(saved)})
-    tensors = {key: part for key, part in _weights(saved).items() if isinstance(part, TensorPart)}
+    weights = _weights(saved)
+    if arrays := [key for key, part in weights.items() if isinstance(part, Made) and part.by in names.ARRAYS]:
+        raise ModelFileError(f"its {names.shown(arrays[0])} is an array of numpy; a tensor was expected")
+    tensors = {key: part for key, part in weights.items() if isinstance(part, TensorPart)}
     if not tensors:
         raise ModelFileError(
             "it holds no weights by name", hint="It may be of a form that is not known here."

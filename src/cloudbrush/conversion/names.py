@@ -23,6 +23,7 @@ TENSORS = frozenset(
 )
 DICTIONARIES = frozenset({"collections.OrderedDict", "collections.defaultdict"})
 SIZE = "torch.Size"
+ARRAYS = frozenset(f"numpy.{core}.multiarray._reconstruct" for core in ("core", "_core"))
 PARAMETERS = "torch.nn.modules.container.ParameterDict"  # around the vectors of some textual inversions
 
 # What stands beside weights in real files. It stays unread.
@@ -32,8 +33,8 @@ _BYSTANDERS = frozenset(
         *(f"{module}.{kind}" for module in ("builtins", "__builtin__") for kind in
           ("bool", "bytes", "dict", "float", "int", "list", "long", "object", "set", "str", "tuple")),
         *(f"pathlib.{kind}" for kind in ("Path", "PosixPath", "PurePosixPath", "WindowsPath")),
-        "numpy.dtype", "_codecs.encode", "torch.device", "typing.Any", "argparse.Namespace",
-        "collections.Counter",
+        *ARRAYS, "numpy.ndarray", "numpy.dtype", "_codecs.encode", "datetime.datetime", "collections.deque",
+        "torch.device", "typing.Any", "argparse.Namespace", "collections.Counter",
         *(f"torch.{kind}Tensor" for kind in
           ("Double", "Float", "Half", "Long", "Int", "Short", "Char", "Byte")),
     }
