@@ -10,6 +10,7 @@ import pytest
 
 from cloudbrush.control.endpoints import EndpointKeeper
 from cloudbrush.domain.endpoint import Endpoint, EndpointSpec, EndpointState
+from cloudbrush.domain.errors import Conflict
 from cloudbrush.domain.job import JobState
 from cloudbrush.wiring import Everything
 from tests.builders import START
@@ -66,6 +67,62 @@ async def test_an_endpoint_whose_provider_is_not_here_fails_and_says_so(world: W
     assert seen.state is EndpointState.FAILED
     assert seen.failure_reason is not None
     assert "moon" in seen.failure_reason
+
+
+async def test_an_endpoint_that_someone_else_deleted_goes_and_its_jobs_say_why(world: World) -> None:
+    keeper = EndpointKeeper(world.plane, first=(), only=Everything())
+    await keeper.start()
+    job = world.submit()
+    keeping = asyncio.create_task(keeper.run())
+    await world.provider.delete("pocket")
+    cancelled = await world.until(job.id, JobState.CANCELLED)
+    assert cancelled.problem is not None
+    assert cancelled.problem.code == "endpoint_deleted"
+    async with asyncio.timeout(DEADLINE):
+        while world.plane.stores.endpoints.all():
+            await asyncio.sleep(0)
+    keeper.stop()
+    await keeping
+
+
+async def test_what_a_provider_refuses_to_deploy_is_told_and_not_kept(
+    http: httpx.AsyncClient, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuses(_spec: EndpointSpec) -> None:
+        raise Conflict("the quota is used up", field="instance_type", hint="Ask for more.")
+
+    monkeypatch.setattr(world.provider, "deploy", refuses)
+    answer = await http.post("/endpoints", json={"name": "gpu", "provider": "fake"})
+    assert (answer.status_code, answer.json()["field"]) == (409, "instance_type")
+    assert (await http.get("/endpoints/gpu")).status_code == 404
+
+
+async def test_an_endpoint_gets_more_instances(http: httpx.AsyncClient, world: World) -> None:
+    answer = await http.patch("/endpoints/pocket", json={"min_instances": 3})
+    assert (answer.status_code, answer.json()["spec"]["min_instances"]) == (202, 3)
+    assert (await world.provider.describe("pocket")).instances == 3
+
+
+@pytest.mark.parametrize(
+    ("size", "status", "field"),
+    [
+        ({"max_instances": 2}, 422, "max_instances"),  # for rented endpoints only
+        ({"min_instances": 99}, 422, "min_instances"),
+        ({"instances": 2}, 422, "instances"),
+    ],
+)
+async def test_wrong_sizes_are_refused_by_name(
+    http: httpx.AsyncClient, size: dict[str, int], status: int, field: str
+) -> None:
+    answer = await http.patch("/endpoints/pocket", json=size)
+    assert (answer.status_code, answer.json()["field"]) == (status, field)
+
+
+async def test_an_endpoint_that_is_not_up_keeps_its_size(http: httpx.AsyncClient, world: World) -> None:
+    endpoint = world.plane.stores.endpoints.get("pocket")
+    world.plane.stores.endpoints.change(endpoint.evolved(world.clock(), state=EndpointState.CREATING))
+    answer = await http.patch("/endpoints/pocket", json={"min_instances": 3})
+    assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
 
 
 async def test_a_deleted_endpoint_does_not_come_back_by_itself(world: World) -> None:

@@ -248,6 +248,20 @@ async def test_an_attempt_that_is_called_off_stops_while_it_runs(
     assert engine.cancelled.is_set()
 
 
+async def test_no_image_is_left_behind_by_an_attempt_that_was_called_off(
+    run_with: RunWith, invocation: Invocation, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cloudbrush.worker.post.LOOK_AGAIN", 3600.0)  # so that only the storing looks
+    events = run_with(FakeEngine(StepTaken(1, 1, None), READY, Done({}))).run(invocation)
+    while (await anext(events)).kind != "progress":
+        pass
+    blobs.put(stop_key(invocation.job_id, invocation.epoch), b"")
+    (last,) = [event async for event in events if event.kind != "heartbeat"]
+    assert isinstance(last, Failed)
+    assert last.code == "cancelled"
+    assert blobs.keys("jobs") == []
+
+
 async def test_steps_and_images_so_far_are_reported_where_nobody_hears_them(
     run_with: RunWith, invocation: Invocation, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -146,8 +146,9 @@ class EndpointKeeper:
             except NotFound:
                 if not endpoint.state.takes_jobs:  # not brought up here
                     continue
-                observed = Observed(EndpointState.FAILED, failure_reason="it was deleted behind our back")
-                await to_thread.run_sync(_call_off_jobs, self._plane, endpoint.name)
+                log.warning("endpoint was deleted by someone else", name=endpoint.name)
+                observed = Observed(EndpointState.DELETING)  # the next look clears away what is left of it
+                self._plane.bells.ring(PROVIDERS)
             except (InvalidInput, Unavailable):  # its provider is not here, or does not answer now
                 continue
             await to_thread.run_sync(self._write_down, endpoint, observed)

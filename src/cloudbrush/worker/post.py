@@ -32,7 +32,7 @@ class Post:
     def __init__(self, blobs: Blobs, invocation: Invocation) -> None:
         self._blobs = blobs
         self._clock = asyncio.get_running_loop().time
-        self._stop_key = stop_key(invocation.job_id, invocation.epoch)
+        self._invocation = invocation
         self._report_key = report_key(invocation.job_id, invocation.epoch)
         self._reports = invocation.delivery is Delivery.OBJECT
         self._report = Report()
@@ -42,7 +42,7 @@ class Post:
         """The events, until they end or the attempt is called off; then it raises `Cancelled`."""
         async with aclosing(events):
             if await self._is_stopped():
-                raise _called_off()
+                raise called_off()
             stopped = asyncio.create_task(self._stopped())
             try:
                 while True:
@@ -50,7 +50,7 @@ class Post:
                     await asyncio.wait({upcoming, stopped}, return_when=asyncio.FIRST_COMPLETED)
                     if not upcoming.done():
                         await _cancelled(upcoming)
-                        raise _called_off()
+                        raise called_off()
                     try:
                         yield upcoming.result()
                     except StopAsyncIteration:
@@ -82,13 +82,19 @@ class Post:
             await asyncio.sleep(LOOK_AGAIN)  # a blob store cannot ring
 
     async def _is_stopped(self) -> bool:
-        with suppress(NotFound, Unavailable):  # a store that is away is asked again
-            await asyncio.to_thread(self._blobs.get, self._stop_key)
-            return True
-        return False
+        return await asyncio.to_thread(is_stopped, self._blobs, self._invocation)
 
 
-def _called_off() -> Cancelled:
+def is_stopped(blobs: Blobs, invocation: Invocation) -> bool:
+    """Whether the attempt was called off; a store that does not answer says no."""
+    with suppress(NotFound, Unavailable):
+        blobs.get(stop_key(invocation.job_id, invocation.epoch))
+        return True
+    return False
+
+
+def called_off() -> Cancelled:
+    """What ends an attempt then."""
     return Cancelled("the attempt was called off")
 
 

@@ -30,7 +30,7 @@ from cloudbrush.domain.invocation import (
 from cloudbrush.engine import Broke, Done, Engine, ImageReady, ModelFile, Models, StepTaken
 from cloudbrush.stores.blobs import Blobs
 from cloudbrush.worker.model_cache import ModelCache
-from cloudbrush.worker.post import Post
+from cloudbrush.worker.post import Post, called_off, is_stopped
 
 log = structlog.get_logger()
 EngineEvent = StepTaken | ImageReady | Done | Broke
@@ -142,6 +142,8 @@ class Runner:
             self._engine.cancel(handle)
 
     def _store(self, invocation: Invocation, ready: ImageReady) -> ImageResult:
+        if is_stopped(self._blobs, invocation):
+            raise called_off()  # nobody would ever look at the image, or delete it
         key = f"{invocation.output_prefix}/{ready.index}.png"
         self._blobs.put(key, ready.png, replace=True)
         return ImageResult(
