@@ -7,6 +7,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,13 @@ def browser(url: str) -> Iterator[Any]:
 @pytest.fixture
 def open_studio(browser: Any, url: str) -> Iterator[Callable[..., StudioPage]]:
     """Open the studio as a new person would; what the browser complains of fails the test."""
+    with opening(browser, url) as open_page:
+        yield open_page
+
+
+@contextmanager
+def opening(browser: Any, url: str) -> Iterator[Callable[..., StudioPage]]:
+    """How pages of a studio are opened; they are closed, and must not have complained, in the end."""
     contexts = []
     complaints: list[str] = []
 
