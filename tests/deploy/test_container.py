@@ -56,8 +56,7 @@ def far(moto: str, bucket: str) -> dict[str, str]:
     return {
         "CLOUDBRUSH_WORKER_BLOBS_URL": f"s3://{bucket}",
         "AWS_ENDPOINT_URL": moto,
-        "AWS_ALLOW_HTTP": "true",
-        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
     }
@@ -236,7 +235,10 @@ def test_told_to_stop_before_it_listens_it_ends_with_0_too(tmp_path: Path, far: 
         container.stop()
 
 
-def test_a_cache_it_cannot_write_is_told_before_it_listens(tmp_path: Path) -> None:
+def test_a_cache_it_cannot_write_is_told_before_it_listens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
     (tmp_path / "file").touch()
     settings = WorkerSettings(blobs_url="s3://bucket", cache_dir=tmp_path / "file" / "cache")
     with pytest.raises(Unavailable) as caught:

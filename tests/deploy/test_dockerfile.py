@@ -131,7 +131,11 @@ def test_its_install_steps_make_a_worker_that_starts(steps: list[Instruction], t
         port = str(taken.getsockname()[1])
         started = subprocess.run(
             [program, *dockerfile.entry_point()[1:], "serve"],
-            env={**environment, "CLOUDBRUSH_WORKER_BLOBS_URL": "s3://b", "SAGEMAKER_BIND_TO_PORT": port},
+            env={
+                **environment,
+                "CLOUDBRUSH_WORKER_BLOBS_URL": "s3://b?region=eu-central-1",
+                "SAGEMAKER_BIND_TO_PORT": port,
+            },
             cwd=tmp_path,
             capture_output=True,
             text=True,

@@ -179,6 +179,12 @@ def test_without_a_region_it_says_how_to_choose_one() -> None:
     assert "CLOUDBRUSH_AWS_REGION" in said.text
 
 
+def test_the_region_may_be_boto3s_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    said = run("status")
+    assert "There is no stack cloudbrush in eu-west-1" in said.text
+
+
 def test_two_stacks_live_beside_each_other() -> None:
     up()
     first = Settings().aws_bucket

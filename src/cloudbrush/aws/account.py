@@ -62,7 +62,7 @@ class Account:
             raise InvalidInput(
                 "no AWS region is chosen",
                 field="region",
-                hint="Give --region, or set CLOUDBRUSH_AWS_REGION or AWS_REGION, for example us-east-1.",
+                hint="Give --region, or set CLOUDBRUSH_AWS_REGION or AWS_DEFAULT_REGION, such as us-east-1.",
             )
         self.region: str = self._session.region_name
 
