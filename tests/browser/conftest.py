@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from cloudbrush.client import Client
 from tests.browser.studio_page import StudioPage
@@ -28,6 +30,11 @@ QUIET = (
     "--disable-component-update",
     "--disable-sync",
 )
+_LAYER = "lora_unet_mid_block_attentions_0_proj_in"
+NO_CHANGE = {  # a LoRA that changes nothing
+    f"{_LAYER}.lora_up.weight": np.zeros((4, 1), np.float32),
+    f"{_LAYER}.lora_down.weight": np.zeros((1, 4), np.float32),
+}
 LEAVING = r"signal is aborted|errored out|network error"  # what Gradio logs when a page is left or reloaded
 
 
@@ -37,6 +44,9 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if not CHROMIUM.exists():
         pytest.skip("browser tests need Chromium: apt-get install chromium")
     program = Program(tmp_path_factory.mktemp("studio") / "data")
+    lora = program.data_dir / "models" / "Lora" / "nothing.safetensors"
+    lora.parent.mkdir(parents=True)
+    save_file(NO_CHANGE, lora)
     program.start()
     try:
         yield asyncio.run(_painting(program))

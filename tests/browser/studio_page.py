@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import re
+from pathlib import Path
 from typing import Any, Self
 
+from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
-PATIENCE = 30_000  # milliseconds for a small image on a busy machine
+PATIENCE = 60_000  # milliseconds for a small image on a busy machine whose worker may only be starting
 expect.set_options(timeout=PATIENCE)
 
 
@@ -74,10 +77,36 @@ class StudioPage:
         expect(self.inference_id).to_have_value(re.compile(rf"^(?!{before or 'none'}$)[0-9a-f-]{{36}}$"))
         return self.inference_id.input_value()
 
+    def press(self, elem_id: str) -> None:
+        """Press a button."""
+        self.page.locator(f"#{elem_id}").click()
+
+    def tick(self, elem_id: str) -> None:
+        """Tick a box."""
+        self.page.locator(f"#{elem_id} input").check()
+
+    def open_tab(self, elem_id: str) -> None:
+        """Open a tab."""
+        self.page.locator(f"#{elem_id}-button").click()
+
+    def number(self, elem_id: str) -> Locator:
+        """The number box of a control."""
+        return self.field(elem_id, "input[type=number]")
+
+    def upload(self, elem_id: str, path: Path) -> None:
+        """Choose a file for a picture box."""
+        self.page.set_input_files(f"#{elem_id} input[type=file]", path)
+
+    def saved(self) -> Image.Image:
+        """The image shown, as Save downloads it."""
+        with self.page.expect_download() as saving:
+            self.press("txt2img_save")
+        return Image.open(io.BytesIO(saving.value.path().read_bytes()))
+
     @property
     def generate(self) -> Locator:
-        """The one main button."""
-        return self.page.locator("#txt2img_generate")
+        """The one main button, of the tab that is open."""
+        return self.page.locator(".generate").filter(visible=True)
 
     @property
     def checkpoint(self) -> Locator:
@@ -122,7 +151,7 @@ class StudioPage:
     @property
     def notice(self) -> Locator:
         """What is wrong with the last click on Generate."""
-        return self.page.locator("#txt2img_notice")
+        return self.page.locator("#notice")
 
     @property
     def images(self) -> Locator:
@@ -164,7 +193,7 @@ FAINT_TEXTS = """() => {
   const walker = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT);
   for (let text = walker.nextNode(); text; text = walker.nextNode())
     check(text.parentElement, text.data.trim(), getComputedStyle(text.parentElement).color);
-  const written = "main input:not([type=checkbox], [type=range]), main textarea";
+  const written = "main input:not([type=checkbox], [type=radio], [type=range]), main textarea";
   for (const box of document.querySelectorAll(written)) {
     check(box, box.value, getComputedStyle(box).color);
     check(box, box.placeholder, getComputedStyle(box, "::placeholder").color);

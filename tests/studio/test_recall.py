@@ -64,6 +64,15 @@ def test_what_it_does_not_tell_stays_as_it_is_but_switches_are_told() -> None:
     assert "hires.steps" not in found
     assert (found["hires"], found["refiner"], found["variation"]) == (False, False, False)
     assert found["overrides"] == []
+    assert found["clip_skip"] == 1
+
+
+def test_what_a_group_leaves_out_is_as_usual() -> None:
+    hires = read("a cat\nSteps: 20, Sampler: Euler, Denoising strength: 0.5, Hires upscale: 2").values
+    assert (hires["hires.sampler"], hires["hires.checkpoint"], hires["hires.prompt"]) == ("", "", "")
+    assert (hires["hires.steps"], hires["hires.resize_width"]) == (0, 0)
+    masked = read("a cat\nSteps: 20, Sampler: Euler, Seed: 1, Mask blur: 8", IMG2IMG).values
+    assert (masked["inpainting.inverted"], masked["inpainting.fill"]) == (False, "original")
 
 
 def test_a_plain_prompt_changes_nothing_but_the_prompts() -> None:

@@ -29,15 +29,13 @@ class Recalled:
 def recall(task: str, text: str, settings: Values, assets: Sequence[ModelAsset]) -> Recalled:
     """The values an infotext tells for a form of `task`; settings that differ become overrides."""
     parsed = infotext.parse(text)
-    fields = infotext.to_generation_fields(parsed)
-    if task == IMG2IMG:
-        fields |= infotext.to_img2img_fields(parsed)
-    fields, told, refused = _accepted(task, fields)
+    read = infotext.to_img2img_fields if task == IMG2IMG else infotext.to_generation_fields
+    fields, told, refused = _accepted(task, read(parsed))
     found = {path: values.at(told, path) for path in values.FIELDS[task] if _tells(fields, path)}
     if "Sampler" in parsed:  # a whole infotext also tells what was not used
         used = {group: values.at(told, group) is not None for group in values.SWITCHES}
         found |= {group: on for group, on in used.items() if group in values.FIELDS[task]}
-        found[OVERRIDES] = _overrides(told, settings)
+        found |= {"clip_skip": told.clip_skip, OVERRIDES: _overrides(told, settings)}
     if found.get("vae", "") is None and not _has_own_vae_file(told.checkpoint, assets):
         found["vae"] = AUTOMATIC  # which then comes to the same
     gone = [path for path in catalogue.KINDS if path in found and not _there(path, found[path], assets)]
@@ -73,11 +71,12 @@ def _with_pictures(task: str, fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tells(fields: dict[str, Any], path: str) -> bool:
-    """Whether the fields say something of a control; switches are asked elsewhere."""
-    group, _, name = path.partition(".")
-    if path in values.SWITCHES or group not in fields:
-        return False
-    return not name or name in fields[group]
+    """Whether the fields say something of a control; switches are asked elsewhere.
+
+    Of a group that is told at all, what is left out is as usual.
+    """
+    unsaid = (*values.SWITCHES, "inpainting.mask")
+    return path.partition(".")[0] in fields and path not in unsaid
 
 
 def _overrides(told: Generation, settings: Values) -> list[str]:
