@@ -81,6 +81,12 @@ def test_a_refused_value_is_told_at_its_control_until_it_is_changed(
     assert len(api.get("/jobs", params={"limit": 100}).json()["jobs"]) == before
     studio.set("txt2img_steps", 3)
     expect(steps).not_to_have_attribute("data-refused", words)
+    studio.write("a cat")  # what else the page does brings no mark back
+    expect(studio.page.locator("#txt2img_token_counter")).to_have_text("2/75")
+    expect(steps).not_to_have_attribute("data-refused", words)
+    studio.set("txt2img_steps", 2)
+    studio.generate.click()  # refused with the same words: marked again
+    expect(steps).to_have_attribute("data-refused", words)
 
 
 def test_extra_networks_go_into_the_prompt_and_out_again(studio: StudioPage) -> None:
@@ -103,9 +109,10 @@ def test_extra_networks_go_into_the_prompt_and_out_again(studio: StudioPage) -> 
     expect(studio.checkpoint).to_have_value(re.compile("^pocket"))
 
 
-def test_send_to_img2img_paints_over_the_image(studio: StudioPage) -> None:
+def test_send_to_img2img_paints_over_the_image(
+    studio: StudioPage, screenshot: Callable[[StudioPage, str], None]
+) -> None:
     studio.write("a red circle on a blue background")
-    studio.set("txt2img_steps", 5)
     studio.set("txt2img_seed", 7)
     studio.choose_endpoint("pocket+InService")
     studio.submit()
@@ -114,12 +121,13 @@ def test_send_to_img2img_paints_over_the_image(studio: StudioPage) -> None:
     studio.press("txt2img_send_to_img2img")
     expect(studio.page.locator("#img2img_image img")).to_be_visible()
     expect(studio.field("img2img_prompt")).to_have_value("a red circle on a blue background")
-    expect_numbers(studio, {"img2img_seed": "7", "img2img_steps": "5"})
+    expect_numbers(studio, {"img2img_seed": "7", "img2img_steps": "20"})
     expect(studio.generate).to_have_text("Generate on Cloud")
     studio.set("img2img_denoising_strength", 0.1)
     studio.submit()
     expect(studio.infotext).to_have_value(re.compile("Denoising strength: 0.1"))
     expect(studio.state).to_contain_text("Done in")
+    screenshot(studio, "studio-img2img")
     again = studio.saved()
     difference = ImageChops.difference(first.convert("RGB"), again.convert("RGB"))
     assert max(ImageStat.Stat(difference).mean) < 20  # a little denoising keeps the image
@@ -132,11 +140,12 @@ def test_send_to_img2img_paints_over_the_image(studio: StudioPage) -> None:
 def test_inpaint_changes_only_what_was_painted_over(studio: StudioPage, picture: Path) -> None:
     studio.open_tab("tab_img2img")
     studio.open_tab("img2img_inpaint_tab")
+    studio.page.evaluate("window.cloudbrush.editorReady()")
     studio.upload("img2maskimg", picture)
     studio.field("img2img_prompt").fill("a red circle")
     studio.set("img2img_steps", 5)
     studio.set("img2img_mask_blur", 0)
-    studio.page.wait_for_function("window.editor?.layer_manager?.get_layers().length > 0")
+    expect(studio.page.locator("#img2maskimg [aria-label='Brush Size']")).to_be_visible()
     studio.generate.click()
     expect(studio.notice).to_contain_text("Mask: nothing is chosen.")
     _stroke(studio)

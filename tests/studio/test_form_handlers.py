@@ -79,6 +79,7 @@ async def test_a_wrong_value_is_told_beside_its_control_and_not_submitted(
     _, notice = await submit(handle, width=333)
     assert "Width: Input should be a multiple of 8." in notice
     assert 'data-control="txt2img_width"' in notice
+    assert notice != (await submit(handle, width=333))[1]  # the page marks the control again
     assert client.stored == {}
 
 

@@ -136,9 +136,12 @@ function mark(control, words) {
   for (const change of ["input", "click"]) control.addEventListener(change, unmark, { once: true });
 }
 const notice = document.getElementById("notice");
+let refusal;
 new MutationObserver(() => {
+  const told = notice.querySelector("[data-refusal]");
+  if (told?.dataset.refusal === refusal) return; // only the state of a listener changed
+  refusal = told?.dataset.refusal;
   for (const marked of document.querySelectorAll("[data-refused]")) delete marked.dataset.refused;
-  const told = notice.querySelector("[data-control]");
   const control = told && document.getElementById(told.dataset.control);
   if (control) mark(control, told.querySelector("b").textContent);
 }).observe(notice, { childList: true, subtree: true });

@@ -37,13 +37,14 @@ def toast(error: CloudbrushError) -> gr.Error:
     return gr.Error(words, duration=TOAST, title="Not done", print_exception=False)
 
 
-def problem(error: CloudbrushError | Problem, control: str = "") -> str:
+def problem(error: CloudbrushError | Problem, control: str = "", refusal: str = "") -> str:
     """An error for people: what happened and what to do about it.
 
-    `control` is the element id of the control with the wrong value, which the page then marks (studio.js).
+    `control` is the element id of the control with the wrong value, which the page marks (studio.js) once for
+    each `refusal`.
     """
     hint = f" <span>{escape(error.hint)}</span>" if error.hint else ""
-    place = f' data-control="{escape(control)}"' if control else ""
+    place = f' data-control="{escape(control)}" data-refusal="{escape(refusal)}"' if refusal else ""
     return f"<p{place}><b>{escape(sentence(error.detail))}</b>{hint}</p>"
 
 
