@@ -97,6 +97,8 @@ def test_the_built_in_model_is_listed_and_old_files_are_counted(tmp_path: Path) 
         (("txt2img", "x", "--checkpoint", "dreamy"), "there is no checkpoint called 'dreamy'"),
         (("txt2img", "x", "--endpoint", "nowhere"), "there is no endpoint 'nowhere'"),
         (("jobs", "show", "nothing"), "there is no job nothing"),
+        (("endpoints", "resize", "nowhere", "--instances", "2"), "there is no endpoint 'nowhere'"),
+        (("endpoints", "deploy", "x", "--instance-type", "ml.g5.xlarge"), "instance_type"),
     ],
 )
 def test_wrong_input_is_answered_in_words(words: tuple[str, ...], complaint: str, tmp_path: Path) -> None:

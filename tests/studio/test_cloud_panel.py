@@ -36,10 +36,10 @@ async def test_this_machine_is_not_an_endpoint_to_choose(client: FakeClient) -> 
 
 
 @pytest.mark.parametrize("state", EndpointState)
-def test_only_an_endpoint_in_service_generates_on_cloud(state: EndpointState) -> None:
+def test_only_an_endpoint_that_takes_jobs_generates_on_cloud(state: EndpointState) -> None:
     _, note, *labels = cloud_panel.endpoint_updates([endpoint("pocket", state)], "pocket")
-    in_service = state is EndpointState.IN_SERVICE
-    assert labels == ["Generate on Cloud" if in_service else "Generate"] * 2  # of txt2img and img2img
+    takes_jobs = state in (EndpointState.IN_SERVICE, EndpointState.UPDATING)
+    assert labels == ["Generate on Cloud" if takes_jobs else "Generate"] * 2  # of txt2img and img2img
     assert bool(note) == (state is not EndpointState.IN_SERVICE)
 
 

@@ -219,13 +219,46 @@ def deploy_endpoint(
     provider: Annotated[str, typer.Option(help="Where its workers live.")] = "local",
     instances: Annotated[int, typer.Option(help="Workers; 0 starts one when first needed.")] = 1,
     concurrency: Annotated[int, typer.Option(help="Jobs a worker runs at once.")] = 4,
+    kind: Annotated[str | None, typer.Option(help="In the cloud: async or realtime.")] = None,
+    instance_type: Annotated[str | None, typer.Option(help="In the cloud: such as ml.g5.2xlarge.")] = None,
+    max_instances: Annotated[int | None, typer.Option(help="In the cloud: the most it grows to.")] = None,
+    autoscaling: Annotated[
+        bool | None,
+        typer.Option("--autoscaling/--no-autoscaling", help="In the cloud: grow and shrink by itself."),
+    ] = None,
+    scale_in_minutes: Annotated[
+        int | None, typer.Option(help="In the cloud: idle minutes before instances go.")
+    ] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Bring up an endpoint in the running studio."""
     from cloudbrush.cli import listing
 
-    spec = {"name": name, "provider": provider, "min_instances": instances, "concurrency": concurrency}
+    spec = {
+        "name": name,
+        "provider": provider,
+        "min_instances": instances,
+        "concurrency": concurrency,
+        "kind": kind,
+        "instance_type": instance_type,
+        "max_instances": max_instances,
+        "autoscaling": autoscaling,
+        "scale_in_minutes": scale_in_minutes,
+    }
     listing.deploy(spec, data_dir)
+
+
+@endpoints.command("resize")
+def resize_endpoint(
+    name: EndpointName,
+    instances: Annotated[int | None, typer.Option(help="Workers, or the fewest of them.")] = None,
+    max_instances: Annotated[int | None, typer.Option(help="In the cloud: the most it grows to.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Change how many instances an endpoint has."""
+    from cloudbrush.cli import listing
+
+    listing.resize_endpoint(name, instances, max_instances, data_dir)
 
 
 @endpoints.command("delete")

@@ -64,6 +64,14 @@ def deploy(spec: dict[str, Any], data_dir: Path | None) -> None:
     console.print(f"{endpoint.name} is {endpoint.state}")
 
 
+def resize_endpoint(name: str, fewest: int | None, most: int | None, data_dir: Path | None) -> None:
+    """Change how many instances an endpoint has."""
+    asked = {"min_instances": fewest, "max_instances": most}
+    given = {field: number for field, number in asked.items() if number is not None}
+    endpoint = _ask(data_dir, lambda client: client.resize_endpoint(name, **given))
+    console.print(f"{endpoint.name} is {endpoint.state}")
+
+
 def delete_endpoint(name: str, data_dir: Path | None) -> None:
     """Take an endpoint down."""
     _ask(data_dir, lambda client: client.delete_endpoint(name))

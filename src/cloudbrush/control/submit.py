@@ -8,13 +8,11 @@ from cloudbrush.control import pictures, resolve
 from cloudbrush.control.bells import DISPATCH
 from cloudbrush.control.plane import ControlPlane
 from cloudbrush.domain.asset import ModelAsset
-from cloudbrush.domain.endpoint import THIS_MACHINE, Endpoint
+from cloudbrush.domain.endpoint import SAGEMAKER, THIS_MACHINE, Endpoint
 from cloudbrush.domain.errors import EndpointNotReady
 from cloudbrush.domain.generation import MAX_SEED, Generation, Img2Img, paintable
 from cloudbrush.domain.job import EventKind, Job
 from cloudbrush.stores.base import IdempotencyKey
-
-CLOUD_PROVIDER = "sagemaker"  # its workers see the bucket and nothing else
 
 
 def submit(
@@ -31,7 +29,7 @@ def submit(
     if key and (earlier := plane.stores.requests.earlier(owner, key)):
         return earlier
     where = require_in_service(plane, place)
-    in_cloud = where.spec.provider == CLOUD_PROVIDER
+    in_cloud = where.spec.provider == SAGEMAKER  # whose workers see the bucket and nothing else
     checkpoint, *_ = resolve.everything(plane, generation, in_cloud=in_cloud)
     job = Job(
         id=plane.new_id(),

@@ -198,13 +198,12 @@ async def listed_endpoints(client: Client) -> list[Endpoint]:
 
 def generate_label(endpoint: Endpoint | None) -> str:
     """What the main button says when `endpoint` is chosen."""
-    in_service = endpoint is not None and endpoint.state is EndpointState.IN_SERVICE
-    return "Generate on Cloud" if in_service else "Generate"
+    return "Generate on Cloud" if endpoint is not None and endpoint.state.takes_jobs else "Generate"
 
 
 TOLD = {
     EndpointState.CREATING: "is starting and takes jobs as soon as it is InService",
-    EndpointState.UPDATING: "is being changed and takes jobs again when it is InService",
+    EndpointState.UPDATING: "gets more or fewer instances; it takes jobs meanwhile",
     EndpointState.DELETING: "is going away: choose another",
     EndpointState.FAILED: "could not be brought up: choose another",
 }

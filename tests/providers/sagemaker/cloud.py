@@ -114,6 +114,13 @@ class Cloud:
         self.moved += seconds
         await asyncio.to_thread(self.controls.advance, seconds)
 
+    async def scaled(self, name: str, instances: int) -> None:
+        """Give an endpoint so many instances, as autoscaling does; they are there when this returns."""
+        endpoint = f"brush-{name}"
+        self.controls.set_instances(endpoint, instances)
+        describe = boto3.client("sagemaker").describe_endpoint
+        await until(lambda: describe(EndpointName=endpoint)["EndpointStatus"] == "InService")
+
     def asset(self) -> AssetRef:
         """A model file in the bucket."""
         content = b"weights"

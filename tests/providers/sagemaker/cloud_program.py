@@ -40,6 +40,11 @@ class CloudProgram:
         }
         self.url = f"http://127.0.0.1:{port}"
 
+    def upload(self, model: str) -> None:
+        """Put one of its models into the cloud."""
+        command = [sys.executable, "-m", "cloudbrush", "models", "upload", model]
+        subprocess.run(command, env=self._environment, check=True, capture_output=True)
+
     async def start(self) -> None:
         """Return once it answers."""
         self._data_dir.mkdir(parents=True, exist_ok=True)

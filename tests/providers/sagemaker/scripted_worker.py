@@ -31,6 +31,8 @@ GLANCE = 0.01  # seconds between looks for a file
 class ScriptedEngine:
     """Runs every generation in a thread of its own."""
 
+    serves = True
+
     def __init__(self) -> None:
         self._cancelled: dict[str, threading.Event] = {}
 

@@ -27,6 +27,7 @@ def program(account: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     program = CloudProgram(account, tmp_path_factory.mktemp("data"), port)
+    program.upload("pocket")
     asyncio.run(program.start())
     yield program
     program.kill()
@@ -196,7 +197,7 @@ async def test_waiting_too_long_at_the_endpoint_expires_with_its_reason(
     client: Client,
     cloud: Cloud,
 ) -> None:
-    cloud.controls.set_instances("brush-gpu", 0)
+    await cloud.scaled("gpu", 0)
     job = await submit(client)
     await until(lambda: cloud.controls.metrics("brush-gpu")["HasBacklogWithoutCapacity"])
     await cloud.pass_time(6 * 3600.0)
@@ -205,7 +206,7 @@ async def test_waiting_too_long_at_the_endpoint_expires_with_its_reason(
     assert over.state is JobState.EXPIRED
     assert over.problem is not None
     assert "no instance took it in time" in over.problem.detail
-    cloud.controls.set_instances("brush-gpu", 1)
+    await cloud.scaled("gpu", 1)
 
 
 async def test_an_endpoint_deleted_under_a_job_cancels_it_with_its_reason(

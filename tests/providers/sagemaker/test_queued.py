@@ -350,7 +350,7 @@ def test_a_message_that_is_no_notice_is_seen_as_none() -> None:
 async def test_an_attempt_at_no_instance_waits_for_one_however_long_that_takes(
     cloud: Cloud, gpu: SageMakerProvider
 ) -> None:
-    cloud.controls.set_instances("brush-gpu", 0)
+    await cloud.scaled("gpu", 0)
     await until(lambda: cloud.controls.metrics("brush-gpu")["HasBacklogWithoutCapacity"] == 0)
     cloud.controls.delay(scaling_out=480.0)
     attempt = follow(gpu, cloud.invocation())
