@@ -105,7 +105,7 @@ TIPS = {
     "endpoint_chosen": "The endpoint to delete.",
     "endpoint_delete": "Take the chosen endpoint down; its unfinished jobs are cancelled.",
     "settings_reset": "Bring the usual values of all settings back",
-    "cloud_endpoint": "Where to paint. Only an InService or Updating endpoint takes jobs; none: this machine.",
+    "cloud_endpoint": "Where to paint. An InService or Updating endpoint takes jobs; none: this machine.",
     "cloud_endpoint_refresh": "Ask again which endpoints there are and how they are",
     "cloud_jobs": "Your jobs, newest first. Choose one to bring it back into Output.",
     "cloud_jobs_refresh": "Ask again which jobs there are",

@@ -8,6 +8,7 @@ from typing import Any
 import boto3
 import pytest
 
+from cloudbrush.aws import image
 from cloudbrush.domain.endpoint import EndpointSpec, EndpointState
 from cloudbrush.domain.errors import Conflict, InvalidInput, NotFound
 from cloudbrush.providers.sagemaker import SageMakerProvider
@@ -60,6 +61,7 @@ async def test_a_new_endpoint_is_made_whole_and_deleted_without_a_trace(
     config = sagemaker.describe_endpoint_config(EndpointConfigName="brush-whole")
     (variant,) = config["ProductionVariants"]
     assert (variant["InstanceType"], variant["InitialInstanceCount"]) == ("ml.g5.2xlarge", 1)
+    assert variant["InferenceAmiVersion"] == image.HOST  # the driver that the image's CUDA needs
     queueing = config["AsyncInferenceConfig"]
     assert queueing["ClientConfig"]["MaxConcurrentInvocationsPerInstance"] == 4
     assert queueing["OutputConfig"]["S3OutputPath"] == f"{cloud.blobs_url}/temporary/output"

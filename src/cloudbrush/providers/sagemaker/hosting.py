@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 
+from cloudbrush.aws import image
 from cloudbrush.aws.account import AwsRefused, Denied
 from cloudbrush.domain.endpoint import EndpointKind, EndpointSpec, EndpointState
 from cloudbrush.domain.errors import CloudbrushError, Conflict, InvalidInput, NotFound, Unavailable
@@ -146,6 +147,7 @@ class Hosting:
             "InstanceType": spec.instance_type,
             "InitialInstanceCount": max(1, spec.min_instances),  # SageMaker starts none with 0
             "ContainerStartupHealthCheckTimeoutInSeconds": START_LIMIT,
+            "InferenceAmiVersion": image.HOST,
             "RoutingConfig": {"RoutingStrategy": "LEAST_OUTSTANDING_REQUESTS"},
         }
         config: dict[str, Any] = {"EndpointConfigName": endpoint, "ProductionVariants": [variant]}
