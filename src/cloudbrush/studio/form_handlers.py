@@ -85,12 +85,12 @@ class FormHandlers:
         `ids` are the element ids of the controls by path.
         """
         named = dict(zip((*values.FIELDS[task], *SETTING_PATHS), given, strict=True))
-        key = str(uuid.uuid4())
         try:
             asked = values.generation(task, named)
+            key = str(uuid.uuid4())
             job = await self._client.submit(asked, endpoint=endpoint or None, idempotency_key=key)
         except CloudbrushError as error:
-            return gr.skip(), problem(error, ids.get(error.field or "", ""), refusal=key)
+            return gr.skip(), problem(error, ids.get(error.field or "", ""))
         return job.id, ""
 
     @telling

@@ -124,27 +124,34 @@ document.addEventListener("input", (event) => {
   }
 });
 
-// A value that was refused is marked at its own control until it is changed.
+// A value that was refused is marked at its own control, until it is changed or the refusal is gone.
 function mark(control, words) {
+  const box = control.querySelector("input, textarea");
   control.dataset.refused = words;
-  control.querySelector("input, textarea")?.setAttribute("aria-invalid", "true");
+  box?.setAttribute("aria-invalid", "true");
   control.scrollIntoView({ block: "nearest" });
   const unmark = () => {
     delete control.dataset.refused;
-    control.querySelector("input, textarea")?.removeAttribute("aria-invalid");
+    box?.removeAttribute("aria-invalid");
   };
   for (const change of ["input", "click"]) control.addEventListener(change, unmark, { once: true });
+  return unmark;
 }
-const notice = document.getElementById("notice");
-let refusal;
-new MutationObserver(() => {
-  const told = notice.querySelector("[data-refusal]");
-  if (told?.dataset.refusal === refusal) return; // only the state of a listener changed
-  refusal = told?.dataset.refusal;
-  for (const marked of document.querySelectorAll("[data-refused]")) delete marked.dataset.refused;
-  const control = told && document.getElementById(told.dataset.control);
-  if (control) mark(control, told.querySelector("b").textContent);
-}).observe(notice, { childList: true, subtree: true });
+const refusals = new Map(); // by the refusal's id: what takes its mark away
+function markRefused() {
+  const told = [...document.querySelectorAll("[data-refusal]")];
+  const ids = new Set(told.map((notice) => notice.dataset.refusal));
+  for (const [id, unmark] of refusals) {
+    if (ids.has(id)) continue;
+    unmark();
+    refusals.delete(id);
+  }
+  for (const notice of told.filter((notice) => !refusals.has(notice.dataset.refusal))) {
+    const control = document.getElementById(notice.dataset.control);
+    if (control) refusals.set(notice.dataset.refusal, mark(control, notice.querySelector("b").textContent));
+  }
+}
+new MutationObserver(markRefused).observe(document.getElementById("columns"), { childList: true, subtree: true });
 
 // Buttons that only show a symbol are named by their tooltip, also those of tabs that are opened later.
 function nameTools() {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Coroutine
 from functools import wraps
 from html import escape
@@ -37,14 +38,14 @@ def toast(error: CloudbrushError) -> gr.Error:
     return gr.Error(words, duration=TOAST, title="Not done", print_exception=False)
 
 
-def problem(error: CloudbrushError | Problem, control: str = "", refusal: str = "") -> str:
+def problem(error: CloudbrushError | Problem, control: str = "") -> str:
     """An error for people: what happened and what to do about it.
 
-    `control` is the element id of the control with the wrong value, which the page marks (studio.js) once for
-    each `refusal`.
+    `control` is the element id of the control with the wrong value, which the page marks (studio.js); each
+    refusal has an id, so that the same words mark it again.
     """
     hint = f" <span>{escape(error.hint)}</span>" if error.hint else ""
-    place = f' data-control="{escape(control)}" data-refusal="{escape(refusal)}"' if refusal else ""
+    place = f' data-control="{escape(control)}" data-refusal="{uuid.uuid4()}"' if control else ""
     return f"<p{place}><b>{escape(sentence(error.detail))}</b>{hint}</p>"
 
 
