@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ from cloudbrush.domain.errors import RanTooLong, Unavailable, WaitedTooLong, Wor
 from cloudbrush.domain.invocation import Finished, ImagePainted, Invocation, Progress, WorkerEvent
 from cloudbrush.domain.job import EventKind, JobState
 from cloudbrush.providers.fake import LastingFakeProvider
+from cloudbrush.stores.base import AssetSource
 from tests import builders
 from tests.world import DEADLINE, World
 
@@ -177,6 +179,8 @@ async def test_an_async_endpoint_is_given_what_its_largest_fleet_can_run(world: 
     )
     endpoint = world.plane.stores.endpoints.get("pocket")
     world.plane.stores.endpoints.change(endpoint.model_copy(update={"instances": 0, "spec": rented}))
+    there = builders.checkpoint().model_copy(update={"in_cloud": True})
+    world.plane.stores.assets.put(AssetSource(there, Path("pocket.safetensors"), modified=2))
     painter = Painter()
     ids = [world.submit().id for _ in range(8)]
     async with world.dispatching(painter):
@@ -189,3 +193,24 @@ async def test_an_async_endpoint_is_given_what_its_largest_fleet_can_run(world: 
             await world.until(job_id, JobState.SUCCEEDED)
     assert {invocation.wait_limit for invocation in world.provider.invocations} == {6 * 3600}
     assert {invocation.run_limit for invocation in world.provider.invocations} == {15 * 60}
+
+
+async def test_what_nobody_follows_is_settled_once_it_does_not_count(world: World) -> None:
+    """An attempt that SageMaker tells of, and nobody waits for."""
+    blobs, job, now = world.plane.stores.blobs, world.submit(), world.clock()
+    lease = now + timedelta(seconds=30)
+    world.plane.stores.queue.claim("pocket", now, lease, lambda heads: heads[0])
+    assert not jobs.settle(world.plane, builders.new_id(), 1)  # perhaps another control plane's
+    assert not jobs.settle(world.plane, job.id, 1)  # it may be followed again
+    for epoch in (1, 2):
+        blobs.put(f"jobs/{job.id}/{epoch}/0.png", b"png")
+    world.plane.stores.jobs.change(world.job(job.id).released(), at=now)
+    again = world.plane.stores.queue.claim("pocket", now, lease, lambda heads: heads[0])
+    assert again is not None
+    assert jobs.settle(world.plane, job.id, 1)  # another attempt runs
+    assert blobs.keys("jobs") == [f"jobs/{job.id}/2/0.png"]
+    done = again.succeeded(now, (builders.image(job.id, epoch=2),))
+    world.plane.stores.jobs.change(done, at=now)
+    blobs.put(f"jobs/{job.id}/1/0.png", b"late")
+    assert jobs.settle(world.plane, job.id, 2)  # over, and told twice
+    assert blobs.keys("jobs") == [f"jobs/{job.id}/2/0.png"]

@@ -42,6 +42,7 @@ from cloudbrush.providers.base import LastingProvider
 
 log = structlog.get_logger()
 PROGRESS_INTERVAL = 0.1  # seconds; faster steps are left out, each stored event is a write to disk
+STOP_LIMIT = 10.0  # seconds for telling a worker to stop
 COMMIT_PAUSE = 1.0  # seconds between tries to commit while the database does not answer
 ZERO = timedelta()
 Result = TypeVar("Result")
@@ -99,9 +100,10 @@ class Attempt:
         """Where hanging up is not enough, tell a worker that did not say how it ended."""
         if isinstance(self._provider, LastingProvider):
             try:
-                await self._provider.stop(self.job.id, self.job.epoch)
-            except CloudbrushError as error:  # its epoch fences what it may still bring
-                log.warning("not stopped", job=self.job.id, epoch=self.job.epoch, reason=error.detail)
+                async with asyncio.timeout(STOP_LIMIT):
+                    await self._provider.stop(self.job.id, self.job.epoch)
+            except (CloudbrushError, TimeoutError) as error:  # its epoch fences what it may still bring
+                log.warning("not stopped", job=self.job.id, epoch=self.job.epoch, reason=repr(error))
 
     def _outcome(self) -> Job:
         """The job as the attempt left it."""

@@ -20,7 +20,6 @@ from cloudbrush.domain.errors import (
     InvalidInput,
     NotFound,
     Stale,
-    Unavailable,
 )
 from cloudbrush.domain.job import JobState, Problem
 from cloudbrush.providers.base import Observed, Provider
@@ -149,7 +148,10 @@ class EndpointKeeper:
                 log.warning("endpoint was deleted by someone else", name=endpoint.name)
                 observed = Observed(EndpointState.DELETING)  # the next look clears away what is left of it
                 self._plane.bells.ring(PROVIDERS)
-            except (InvalidInput, Unavailable):  # its provider is not here, or does not answer now
+            except InvalidInput:  # its provider is not here
+                continue
+            except CloudbrushError as error:
+                log.warning("endpoint cannot be seen", name=endpoint.name, reason=error.detail)
                 continue
             await to_thread.run_sync(self._write_down, endpoint, observed)
 

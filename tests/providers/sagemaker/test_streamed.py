@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from cloudbrush.domain.endpoint import EndpointKind
-from cloudbrush.domain.errors import WorkerLost
+from cloudbrush.domain.errors import RanTooLong, WorkerLost
 from cloudbrush.domain.invocation import Failed, Finished, Progress
 from cloudbrush.providers.sagemaker import SageMakerProvider, patience
 from cloudbrush.testing.sagemaker import Fault
@@ -46,6 +46,17 @@ async def test_a_stream_that_breaks_is_a_lost_worker(
     cloud.controls.arm(fault)
     with pytest.raises(WorkerLost, match="broke off"):
         await Following(live.invoke("live", cloud.invocation())).end()
+
+
+async def test_a_run_longer_than_a_stream_may_last_times_out(cloud: Cloud, live: SageMakerProvider) -> None:
+    """Eight minutes: "Model Hosting FAQs" of the developer guide."""
+    door = cloud.door()
+    attempt = Following(live.invoke("live", cloud.invocation(f"hold {door}")))
+    await attempt.until(Progress)
+    await cloud.pass_time(481.0)
+    with pytest.raises(RanTooLong, match="longer than a real-time endpoint allows"):
+        await attempt.end()
+    door.touch()
 
 
 async def test_throttled_calls_are_made_again(

@@ -141,17 +141,18 @@ class Hosting:
         }
 
     def _config(self, endpoint: str, spec: EndpointSpec) -> dict[str, Any]:
-        variant = {
+        variant: dict[str, Any] = {
             "VariantName": VARIANT,
             "ModelName": endpoint,
             "InstanceType": spec.instance_type,
             "InitialInstanceCount": max(1, spec.min_instances),  # SageMaker starts none with 0
             "ContainerStartupHealthCheckTimeoutInSeconds": START_LIMIT,
             "InferenceAmiVersion": image.HOST,
-            "RoutingConfig": {"RoutingStrategy": "LEAST_OUTSTANDING_REQUESTS"},
         }
         config: dict[str, Any] = {"EndpointConfigName": endpoint, "ProductionVariants": [variant]}
-        if spec.kind is EndpointKind.ASYNC:
+        if spec.kind is EndpointKind.REALTIME:
+            variant["RoutingConfig"] = {"RoutingStrategy": "LEAST_OUTSTANDING_REQUESTS"}
+        else:
             config["AsyncInferenceConfig"] = {
                 "ClientConfig": {"MaxConcurrentInvocationsPerInstance": spec.concurrency},
                 "OutputConfig": {

@@ -10,7 +10,7 @@ from anyio import to_thread
 from pydantic import ValidationError
 
 from cloudbrush.aws.account import AwsRefused
-from cloudbrush.domain.errors import WorkerLost
+from cloudbrush.domain.errors import RanTooLong, WorkerLost
 from cloudbrush.domain.invocation import WORKER_EVENT, Failed, Finished, Heartbeat, Invocation, WorkerEvent
 from cloudbrush.providers import answers
 from cloudbrush.providers.sagemaker.calls import Calls
@@ -79,6 +79,11 @@ def _next_part(parts: Iterator[dict[str, Any]]) -> bytes | None:
         return None
     except ClientError as error:  # the model's or SageMaker's side of the stream broke
         said = error.response.get("Error", {}).get("Message") or str(error)
+        if "allotted time" in said:  # botocore drops ModelStreamError's own code
+            raise RanTooLong(
+                f"it ran longer than a real-time endpoint allows: {said}",
+                hint="Try fewer steps, a smaller size or batch, or an asynchronous endpoint.",
+            ) from error
         raise WorkerLost(f"the stream of the worker broke off: {said}") from error
     except (BotoCoreError, OSError) as error:
         raise WorkerLost("the stream of the worker broke off") from error

@@ -29,6 +29,8 @@ TIMEOUT = 900
 ANSWER_LIMIT = 60.0
 STREAM_LIMIT = 480.0
 
+LATE = "did not complete sending the inference response in the allotted time"  # as callers report it
+
 Asked = dict[str, Any]
 
 
@@ -128,7 +130,7 @@ async def _frames(account: Account, response: httpx.Response, opened: AsyncExitS
                 yield eventstream.failure("InternalStreamFailure", "On request of a test.")
                 return
     except TimeoutError:
-        yield _stream_error("ModelInvocationTimeExceeded", "did not send its response in time")
+        yield _stream_error("ModelInvocationTimeExceeded", LATE)
     except (WorkerGone, httpx.TransportError):
         yield _stream_error("StreamBroken", "closed the connection before it had sent its response")
     finally:
