@@ -12,11 +12,14 @@ help:  ## list the verbs
 run: .venv/run  ## start the studio, or run any command: make run ARGS='txt2img "a red circle" -o out.png'
 	@$(BIN)/cloudbrush $(ARGS)
 
+# Two processes, whole files each: most tests wait for processes of their own, and a file shares its servers.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+
 test: .venv/test  ## everything but the slow tests, offline
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(PYTEST) -m "not slow"
 
 test-all: .venv/test  ## the slow tests too
-	@$(BIN)/python -m pytest
+	@$(PYTEST)
 
 check: .venv/test  ## style, types and import rules
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
