@@ -49,7 +49,7 @@ class Cloud:
     watched: Container[str] = frozenset()  # job ids
     strays: list[tuple[str, int]] = field(default_factory=list)  # attempts nobody expected, as told
     over: bool = True  # what is answered of them
-    _doors: int = 0
+    doors: list[Path] = field(default_factory=list)
 
     @classmethod
     def open(cls, standin: SageMaker, proxy: faulty.Proxy, folder: Path) -> Cloud:
@@ -136,8 +136,8 @@ class Cloud:
 
     def door(self) -> Path:
         """A file that does not exist yet, for workers to wait for."""
-        self._doors += 1
-        return self.folder / f"door-{self._doors}"
+        self.doors.append(self.folder / f"door-{len(self.doors) + 1}")
+        return self.doors[-1]
 
     def objects(self, method: str) -> list[str]:
         """The keys of the objects that were asked for so since the proxy's list was cleared, by anyone."""
@@ -160,10 +160,12 @@ async def until(look: Callable[[], Any]) -> Any:
 
 
 async def up(provider: SageMakerProvider, **spec: Any) -> EndpointSpec:
-    """An endpoint, once it is in service."""
+    """An endpoint, once it is in service and nothing more is done to it."""
     asked = EndpointSpec(**{"provider": "sagemaker", **spec})
     await provider.deploy(asked)
     await until_state(provider, asked.name, EndpointState.IN_SERVICE)
+    async with asyncio.timeout(PATIENCE):
+        await asyncio.gather(*provider._hosting._settling.values())
     return asked
 
 

@@ -152,7 +152,7 @@ def test_a_stream_has_8_minutes(cloud: Cloud) -> None:
     assert next(parts) == b"one\n"
     door.until_reached()
     cloud.controls.advance(480)
-    with pytest.raises(EventStreamError, match="in time"):
+    with pytest.raises(EventStreamError, match="allotted time"):
         next(parts)
     door.open()
 
