@@ -11,9 +11,8 @@ import pytest
 
 from cloudbrush.control import assets, submit
 from cloudbrush.control.cloud_models import CloudModels
-from cloudbrush.control.submit import CLOUD_PROVIDER
 from cloudbrush.domain.asset import AssetKind, ModelAsset
-from cloudbrush.domain.endpoint import Endpoint, EndpointSpec, EndpointState
+from cloudbrush.domain.endpoint import SAGEMAKER, Endpoint, EndpointSpec, EndpointState
 from cloudbrush.domain.errors import (
     GenerationFailed,
     ModelFileError,
@@ -41,7 +40,7 @@ def models(world: World, tmp_path: Path, cloud: CloudModels) -> Path:
     for source in world.plane.stores.assets.all():
         world.plane.stores.assets.delete(source.asset.kind, source.asset.name)
     world.plane = replace(world.plane, models_dirs=(tmp_path / "models",), cloud_models=cloud)
-    spec = EndpointSpec(name="gpu", provider=CLOUD_PROVIDER)
+    spec = EndpointSpec(name="gpu", provider=SAGEMAKER)
     world.plane.stores.endpoints.add(
         Endpoint(spec=spec, state=EndpointState.IN_SERVICE, created_at=START, changed_at=START)
     )
