@@ -1,7 +1,8 @@
-"""Trains Pocket's small companions: a LoRA (kohya), a hypernetwork and an embedding (WebUI formats)."""
+"""Trains Pocket's small companions: a LoRA (kohya), a hypernetwork, an embedding and a small autoencoder."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -9,14 +10,27 @@ from pathlib import Path
 import numpy as np
 import torch
 from rich.progress import track
-from safetensors.torch import save_file
 from torch import nn
 
-from . import autoencoder, captions, export, network, scenes, styles, tokens
+from . import (
+    autoencoder,
+    captions,
+    diffusion,
+    export,
+    ldm_keys,
+    network,
+    optim,
+    quick,
+    scenes,
+    styles,
+    tokens,
+)
 from .export import Pocket
+from .run import Run, State
 
 RANK = 8
 LICENCE = {"modelspec.license": "Apache-2.0"}
+SLIM = (8, 16, 32, 48)  # widths of the small autoencoder
 PLACEHOLDER = "*"  # stands for the learnt word while it is learnt
 MOONLIT_TEXTS = ("*", "a * sky", "a picture of *", "*, best quality", "a drawing of *", "* background")
 Example = Callable[[np.random.Generator], tuple[np.ndarray, str]]
@@ -107,18 +121,19 @@ def fit(
     with torch.no_grad():
         parts = autoencoder.to_tensor(np.stack(images)).split(32)
         latents = torch.cat([model.vae.encode(p).latent_dist.mode() for p in parts]) * export.LATENT_SCALE
+    quick.quicken(model.unet)
+    quick.quicken(model.text)
     optimiser = torch.optim.AdamW(list(parameters), lr, weight_decay=0.0)
     alphas, losses = network.alphas_cumprod(), []
     for step in track(range(steps), example.__name__):
         for group in optimiser.param_groups:
             group["lr"] = lr * min((step + 1) / 10, 1.0, 1.2 * (1 - step / steps))
         chosen = rng.integers(0, drawn, 16)
-        context = encode(["" if rng.random() < 0.1 else texts[i] for i in chosen])
-        clean, noise = latents[chosen], torch.randn(len(chosen), *latents.shape[1:])
-        t = ((torch.arange(16) + torch.rand(16)) / 16 * network.STEPS).long()
-        a = alphas[t].view(-1, 1, 1, 1)
-        noisy, v = a.sqrt() * clean + (1 - a).sqrt() * noise, a.sqrt() * noise - (1 - a).sqrt() * clean
-        loss = (model.unet(noisy, t, encoder_hidden_states=context).sample - v).square().mean()
+        noisy, t, v, _ = diffusion.noised(latents[chosen], alphas)
+        with Run(Path()).autocast():
+            context = encode(["" if rng.random() < 0.1 else texts[i] for i in chosen])
+            output = model.unet(noisy, t, encoder_hidden_states=context).sample
+        loss = (output.float() - v).square().mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -135,9 +150,9 @@ def make_lora(path: Path, folder: Path, steps: int) -> None:
     weights = {}
     for module, change in changes.items():
         name = f"lora_unet_{module.replace('.', '_')}"
-        weights[f"{name}.lora_down.weight"] = change.down.weight.detach().half().contiguous()
-        weights[f"{name}.lora_up.weight"] = change.up.weight.detach().half().contiguous()
-        weights[f"{name}.alpha"] = torch.tensor(float(RANK)).half()
+        weights[f"{name}.lora_down.weight"] = change.down.weight
+        weights[f"{name}.lora_up.weight"] = change.up.weight
+        weights[f"{name}.alpha"] = torch.tensor(float(RANK))
     facts = {
         "ss_network_module": "networks.lora",
         "ss_network_dim": str(RANK),
@@ -146,34 +161,29 @@ def make_lora(path: Path, folder: Path, steps: int) -> None:
         "ss_base_model_version": "sd_v1",
         "modelspec.title": "neon",
     }
-    save_file(weights, folder / "neon.safetensors", facts | LICENCE)
+    export.save(weights, folder / "Lora/neon.safetensors", facts | LICENCE)
 
 
 def make_hypernetwork(path: Path, folder: Path, steps: int) -> None:
-    """`pastel.pt`: chalky colours."""
+    """`pastel.safetensors`: chalky colours. Tensors are named `<width>.<k|v>.` and the WebUI's name."""
     model = export.read(path)
     pairs = add_hypernetwork(model.unet)
     parameters = [p for pair in pairs.values() for p in pair.parameters()]
     fit(model, pastel, model.encode, parameters, steps, 2e-3)
-    record = {
-        width: tuple({k: v.half() for k, v in n.state_dict().items()} for n in pair)
+    weights = {
+        f"{width}.{half}.{key}": weight
         for width, pair in pairs.items()
+        for half, net in zip("kv", pair, strict=True)
+        for key, weight in net.state_dict().items()
     }
-    record |= {
-        "step": steps,
+    facts = {
         "name": "pastel",
-        "layer_structure": [1, 2, 1],
+        "layer_structure": json.dumps([1, 2, 1]),
         "activation_func": "relu",
-        "is_layer_norm": False,
-        "weight_initialization": "Normal",
-        "use_dropout": False,
-        "activate_output": False,
-        "sd_checkpoint": None,
-        "sd_checkpoint_name": "pocket",
-        "dropout_structure": [0, 0, 0],
-        "optional_info": "Apache-2.0",
+        "is_layer_norm": "false",
+        "activate_output": "false",
     }
-    torch.save(record, folder / "pastel.pt")
+    export.save(weights, folder / "hypernetworks/pastel.safetensors", facts | LICENCE)
 
 
 class Word(nn.Module):
@@ -208,13 +218,52 @@ def make_embedding(path: Path, folder: Path, steps: int, vectors: int = 2) -> No
     model = export.read(path)
     word = Word(model, vectors)
     fit(model, moonlit, word.encode, [word.learnt], steps, 2e-2, drawn=64)
-    vectors_only = {"emb_params": word.learnt.detach().half()}
-    save_file(vectors_only, folder / "moonlit.safetensors", {"modelspec.title": "moonlit"} | LICENCE)
+    facts = {"modelspec.title": "moonlit"} | LICENCE
+    export.save({"emb_params": word.learnt}, folder / "embeddings/moonlit.safetensors", facts)
 
 
-def make(path: Path, folder: Path, steps: int = 240) -> None:
-    """All companions of an exported model."""
-    folder.mkdir(parents=True, exist_ok=True)
-    make_lora(path, folder, steps)
-    make_hypernetwork(path, folder, steps)
-    make_embedding(path, folder, steps)
+def make_vae(path: Path, folder: Path, run: Run, steps: int, lr: float = 6e-3) -> None:
+    """`slim.safetensors`: an autoencoder of half the width that shares Pocket's latents."""
+    teacher, state = export.read_vae(path), State()
+    torch.manual_seed(run.seed + 4)
+    slim = autoencoder.build(SLIM)
+    quick.quicken(slim)
+    optimiser, average = optim.build([slim], lr), optim.Average(slim, 0.99)
+    with run.progress("slim", steps, state) as bar:
+        while state.step < steps:
+            for group in optimiser.param_groups:
+                group["lr"] = lr * optim.cosine(state.step / steps)
+            rng = np.random.default_rng([run.seed, 4, state.step])
+            images = autoencoder.batch(rng, 64, 32).contiguous(memory_format=torch.channels_last)
+            with run.autocast():
+                with torch.no_grad():
+                    latents = teacher.encode(images).latent_dist.mode().float() * export.LATENT_SCALE
+                own = slim.quant_conv(slim.encoder(images))[:, :4]
+                noisy = latents + autoencoder.LATENT_NOISE * torch.randn_like(latents)
+                output = slim.decoder(slim.post_quant_conv(noisy))
+            loss = autoencoder.loss(images, output) + (own.float() - latents).square().mean()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            average.update(slim)
+            state.advance(0, loss.item())
+            bar(state)
+    weights = export.scaled(average.module.state_dict(), torch.zeros(4), torch.ones(4))
+    named = {
+        name: ldm_keys.ldm_shape(name, weights[key]) for key, name in ldm_keys.vae_names(weights).items()
+    }
+    named = {name.removeprefix("first_stage_model."): weight for name, weight in named.items()}
+    facts = {"cloudbrush.vae_norm_groups": str(autoencoder.NORM_GROUPS), "modelspec.title": "slim"}
+    export.save(named, folder / "VAE/slim.safetensors", facts | LICENCE)
+
+
+def make(path: Path, folder: Path, run: Run, only: str = "", steps: int = 300, slim_steps: int = 700) -> None:
+    """All companions of an exported model, or only one kind, into the folders of their kinds."""
+    if only in ("", "lora"):
+        make_lora(path, folder, steps)
+    if only in ("", "hypernetwork"):
+        make_hypernetwork(path, folder, steps)
+    if only in ("", "embedding"):
+        make_embedding(path, folder, steps)
+    if only in ("", "vae"):
+        make_vae(path, folder, run, slim_steps)
