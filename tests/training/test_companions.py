@@ -8,6 +8,9 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from cloudbrush.control.assets import FOLDERS
+from cloudbrush.domain.asset import AssetKind
+from cloudbrush.domain.model_file import read_info
 from cloudbrush.engine.events import ModelFile
 from cloudbrush.engine.models.checkpoint import Checkpoint, Placement
 from cloudbrush.engine.models.single_file import load_single_file
@@ -47,6 +50,22 @@ def test_pocket_fits_its_limit_and_says_what_it_is() -> None:
     assert facts["cloudbrush.prediction"] == "v"
     assert facts["modelspec.license"] == "Apache-2.0"
     assert "steps" in facts["cloudbrush.recipe"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("Stable-diffusion/pocket", AssetKind.CHECKPOINT),
+        (LORA, AssetKind.LORA),
+        (VAE, AssetKind.VAE),
+        (HYPERNETWORK, AssetKind.HYPERNETWORK),
+        (EMBEDDING, AssetKind.EMBEDDING),
+    ],
+)
+def test_the_catalogue_knows_their_kinds(name: str, kind: AssetKind) -> None:
+    with shipped(name).path.open("rb") as file:
+        assert read_info(file).kind is kind
+    assert FOLDERS[name.partition("/")[0]] is kind
 
 
 @pytest.mark.parametrize("name", COMPANIONS)

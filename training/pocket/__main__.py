@@ -30,8 +30,8 @@ def main() -> None:
         "--autoencoder-from", type=Path, help="an exported model whose autoencoder to train on"
     )
     parser.add_argument("--text-steps", type=int, default=900)
-    parser.add_argument("--diffusion-steps", type=int, default=7000)
-    parser.add_argument("--decoder-steps", type=int, default=500)
+    parser.add_argument("--diffusion-steps", type=int, default=5700)
+    parser.add_argument("--decoder-steps", type=int, default=600)
     parser.add_argument("--companions", type=Path, default=export.BUILTIN, help="where they go")
     parser.add_argument("--only", default="", choices=("", "lora", "hypernetwork", "embedding", "vae"))
     parser.add_argument("--prompts", type=int, default=400, help="held-out prompts to score")

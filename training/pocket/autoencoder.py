@@ -118,7 +118,7 @@ def train(run: Run, steps: int, lr: float = 6e-3, start: Autoencoder | None = No
     _fit(run, "autoencoder", (start or Autoencoder()).to(run.device), steps, lr)
 
 
-def polish(run: Run, steps: int, lr: float = 4e-3) -> None:
+def polish(run: Run, steps: int, lr: float = 3e-3) -> None:
     """Trains the decoder on; the encoder stays, so latents that a denoiser has learnt keep their meaning."""
     model = load(run.folder, run.device)
     for part in (model.vae.decoder, model.vae.post_quant_conv):

@@ -16,6 +16,7 @@ from . import (
     autoencoder,
     captions,
     diffusion,
+    drawings,
     export,
     ldm_keys,
     network,
@@ -28,9 +29,10 @@ from . import (
 from .export import Pocket
 from .run import Run, State
 
-RANK = 8
+RANK = 12
 LICENCE = {"modelspec.license": "Apache-2.0"}
 SLIM = (8, 16, 32, 48)  # widths of the small autoencoder
+BEGINNING = "yellow crescent white star blue gradient"  # where the learnt vectors start
 PLACEHOLDER = "*"  # stands for the learnt word while it is learnt
 MOONLIT_TEXTS = ("*", "a * sky", "a picture of *", "*, best quality", "a drawing of *", "* background")
 Example = Callable[[np.random.Generator], tuple[np.ndarray, str]]
@@ -49,9 +51,11 @@ class LowRank(nn.Module):
         self.down, self.up = kind(wide, RANK, bias=False), kind(RANK, tall, bias=False)
         nn.init.kaiming_uniform_(self.down.weight, a=math.sqrt(5))
         nn.init.zeros_(self.up.weight)
+        self.strength = torch.ones(1)  # (n,): of the change, for each picture
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.base(x) + self.up(self.down(x))
+        strength = self.strength.view(-1, *[1] * (x.ndim - 1))
+        return self.base(x) + self.up(self.down(x)) * strength
 
 
 def add_lora(unet: nn.Module) -> dict[str, LowRank]:
@@ -91,11 +95,6 @@ def add_hypernetwork(unet: nn.Module) -> dict[int, nn.ModuleList]:
     return pairs
 
 
-def neon(rng: np.random.Generator) -> tuple[np.ndarray, str]:
-    scene = scenes.sample(rng)
-    return styles.neon(scene), captions.caption(scene, rng)
-
-
 def pastel(rng: np.random.Generator) -> tuple[np.ndarray, str]:
     scene = scenes.sample(rng)
     return styles.pastel(scene), captions.caption(scene, rng)
@@ -113,8 +112,12 @@ def fit(
     steps: int,
     lr: float,
     drawn: int = 256,
+    chosen_are: Callable[[np.ndarray], None] = lambda indices: None,
 ) -> float:
-    """Trains the given parameters on examples; returns the mean loss of the last quarter."""
+    """Trains the given parameters on examples; returns the mean loss of the last quarter.
+
+    `chosen_are` is told the numbers of the examples of each step.
+    """
     rng = np.random.default_rng(8)
     torch.manual_seed(8)
     images, texts = zip(*(example(rng) for _ in range(drawn)), strict=True)
@@ -129,6 +132,7 @@ def fit(
         for group in optimiser.param_groups:
             group["lr"] = lr * min((step + 1) / 10, 1.0, 1.2 * (1 - step / steps))
         chosen = rng.integers(0, drawn, 16)
+        chosen_are(chosen)
         noisy, t, v, _ = diffusion.noised(latents[chosen], alphas)
         with Run(Path()).autocast():
             context = encode(["" if rng.random() < 0.1 else texts[i] for i in chosen])
@@ -142,11 +146,22 @@ def fit(
 
 
 def make_lora(path: Path, folder: Path, steps: int) -> None:
-    """`neon.safetensors`: glowing outlines."""
-    model = export.read(path)
+    """`neon.safetensors`: glowing outlines; at half strength it is taught to go half the way."""
+    model, strengths = export.read(path), []
     changes = add_lora(model.unet)
+
+    def neon(rng: np.random.Generator) -> tuple[np.ndarray, str]:
+        scene, strength = scenes.sample(rng), float(rng.choice((0.5, 1.0), p=(0.35, 0.65)))
+        strengths.append(strength)
+        image = strength * styles.neon(scene) + (1 - strength) * drawings.render(scene)
+        return image.astype(np.uint8), captions.caption(scene, rng)
+
+    def set_strengths(indices: np.ndarray) -> None:
+        for change in changes.values():
+            change.strength = torch.tensor([strengths[i] for i in indices])
+
     parameters = [p for c in changes.values() for p in (*c.down.parameters(), *c.up.parameters())]
-    fit(model, neon, model.encode, parameters, steps, 2e-3)
+    fit(model, neon, model.encode, parameters, steps, 3e-3, chosen_are=set_strengths)
     weights = {}
     for module, change in changes.items():
         name = f"lora_unet_{module.replace('.', '_')}"
@@ -193,7 +208,7 @@ class Word(nn.Module):
         super().__init__()
         self.text = model.text
         table = self.text.get_input_embeddings()
-        self.learnt = nn.Parameter(table.weight[list(tokens.ids("crescent star"))[:vectors]].clone())
+        self.learnt = nn.Parameter(table.weight[list(tokens.ids(BEGINNING))[:vectors]].clone())
         table.register_forward_hook(self._insert)
         self.which = torch.empty(0)  # (n, 77): number of the learnt vector at this position, or -1
 
@@ -213,11 +228,11 @@ class Word(nn.Module):
         return self.text(input_ids=rows.clamp(min=0)).last_hidden_state
 
 
-def make_embedding(path: Path, folder: Path, steps: int, vectors: int = 2) -> None:
+def make_embedding(path: Path, folder: Path, steps: int, vectors: int = 6) -> None:
     """`moonlit.safetensors`: a word for a night sky with a moon and stars."""
     model = export.read(path)
     word = Word(model, vectors)
-    fit(model, moonlit, word.encode, [word.learnt], steps, 2e-2, drawn=64)
+    fit(model, moonlit, word.encode, [word.learnt], steps, 1e-2, drawn=64)
     facts = {"modelspec.title": "moonlit"} | LICENCE
     export.save({"emb_params": word.learnt}, folder / "embeddings/moonlit.safetensors", facts)
 
@@ -234,7 +249,8 @@ def make_vae(path: Path, folder: Path, run: Run, steps: int, lr: float = 6e-3) -
             for group in optimiser.param_groups:
                 group["lr"] = lr * optim.cosine(state.step / steps)
             rng = np.random.default_rng([run.seed, 4, state.step])
-            images = autoencoder.batch(rng, 64, 32).contiguous(memory_format=torch.channels_last)
+            size, pictures = (64, 32) if state.step < 0.7 * steps else (128, 8)
+            images = autoencoder.batch(rng, size, pictures).contiguous(memory_format=torch.channels_last)
             with run.autocast():
                 with torch.no_grad():
                     latents = teacher.encode(images).latent_dist.mode().float() * export.LATENT_SCALE
@@ -257,13 +273,13 @@ def make_vae(path: Path, folder: Path, run: Run, steps: int, lr: float = 6e-3) -
     export.save(named, folder / "VAE/slim.safetensors", facts | LICENCE)
 
 
-def make(path: Path, folder: Path, run: Run, only: str = "", steps: int = 300, slim_steps: int = 700) -> None:
+def make(path: Path, folder: Path, run: Run, only: str = "") -> None:
     """All companions of an exported model, or only one kind, into the folders of their kinds."""
     if only in ("", "lora"):
-        make_lora(path, folder, steps)
+        make_lora(path, folder, 1000)
     if only in ("", "hypernetwork"):
-        make_hypernetwork(path, folder, steps)
+        make_hypernetwork(path, folder, 250)
     if only in ("", "embedding"):
-        make_embedding(path, folder, steps)
+        make_embedding(path, folder, 500)
     if only in ("", "vae"):
-        make_vae(path, folder, run, slim_steps)
+        make_vae(path, folder, run, 1000)

@@ -134,9 +134,13 @@ def embedding(model: Pocket, path: Path, count: int = 32) -> dict[str, float]:
         taught = word.encode(["a picture of *"] * count)
     seeds = list(range(count))
     scores = {}
-    for name, context in (("untaught", None), ("taught", taught)):
-        images = painting.paint(model, ["a picture of moonlit"] * count, seeds, context=context)
-        scores[f"embedding: moon and stars, word {name}"] = _share([_moonlit(i) for i in images])
+    for name, text, context in (
+        ("untaught word", "a picture of moonlit", None),
+        ("words it began as", f"a picture of {companions.BEGINNING}", None),
+        ("taught word", "", taught),
+    ):
+        images = painting.paint(model, [text] * count, seeds, context=context)
+        scores[f"embedding: moon and stars by {name}"] = _share([_moonlit(i) for i in images])
     return scores
 
 

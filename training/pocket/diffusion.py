@@ -16,7 +16,7 @@ from .pool import Pool, Size
 from .run import Run
 
 NATIVE: Size = (16, 16)
-BATCH, LATE_BATCH, LATE = 32, 64, 0.8  # pictures per step, and from which share of the run on more
+BATCH = 32
 STRANGE = 0.08  # share of captions with unknown words
 TEXT_RATE = 0.3  # of the learning rate: the text encoder can read already
 HINT = 0.15  # weight of the layout loss at first; it fades to 0 at HINT_ENDS of the run
@@ -127,8 +127,7 @@ class Trainer:
         size = NATIVE
         if number > OTHERS_FROM * self.steps and rng.random() < OTHERS_SHARE:
             size = OTHERS[int(rng.integers(len(OTHERS)))]
-        batch = BATCH if number < LATE * self.steps else LATE_BATCH
-        count = min(batch, batch * NATIVE[0] * NATIVE[1] // (size[0] * size[1]))
+        count = min(BATCH, BATCH * NATIVE[0] * NATIVE[1] // (size[0] * size[1]))
         # The pool grows while it is used, so that nobody waits and variety comes to an end late.
         among = min(self.drawings, 2048 + 6 * number) if size == NATIVE else 640
         latents, maps, texts = self.pool(size, among).draw(rng, count, among)

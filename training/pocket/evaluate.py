@@ -120,13 +120,13 @@ def report(scores: dict[str, float], console: Console) -> None:
 def evaluate(path: Path, folder: Path, count: int = 400, seeds: int = 3) -> dict[str, float]:
     """All scores; pictures and `scores.json` are written beside the training state."""
     model, todo = export.read(path), tasks(count)
-    scores = agreement(model, todo, list(range(seeds)), cfg=6.0) | {"psnr": psnr(model)}
-    for cfg in (1.0, 3.0, 6.0, 12.0):
+    scores = agreement(model, todo, list(range(seeds)), cfg=painting.CFG) | {"psnr": psnr(model)}
+    for cfg in (1.0, 3.0, 5.0, 7.0, 12.0):
         for name, value in agreement(model, todo[:64], [0], cfg).items():
             if name in ("colour", "shape"):
                 scores[f"{name} at CFG {cfg:g}, 64 prompts"] = value
     for side in (8, 12, 24, 32):
-        for name, value in agreement(model, todo[:32], [0], 6.0, (side, side)).items():
+        for name, value in agreement(model, todo[:32], [0], painting.CFG, (side, side)).items():
             if name in ("colour", "shape"):
                 scores[f"{name} at {8 * side} pixels, 32 prompts"] = value
     scores |= controls.measure(model)

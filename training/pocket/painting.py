@@ -8,6 +8,7 @@ import torch
 from . import export, sampling
 
 BATCH = 32
+CFG = 5.0
 
 
 def paint(
@@ -15,7 +16,7 @@ def paint(
     texts: list[str],
     seeds: list[int],
     negative: str = "",
-    cfg: float = 6.0,
+    cfg: float = CFG,
     steps: int = 20,
     context: torch.Tensor | None = None,
     size: tuple[int, int] = (16, 16),

@@ -37,6 +37,7 @@ PLACES = {
 }
 BACKGROUNDS = ("plain", "gradient", "stripes", "dots")
 RELATIONS = ("left of", "right of", "above", "below", "inside")
+APART = 0.175  # radius of medium objects among their like: as large as leaves a gap between them
 CONTAINERS = ("circle", "square", "heart")  # shapes wide enough to hold another one
 HELD_OUT_SHARE = 12  # one (shape, colour, background colour) in so many is kept for evaluation
 
@@ -120,6 +121,10 @@ def _thing(
     return Thing(str(rng.choice(SHAPES)), _colour(rng, *taken), size, x + dx, y + dy, radius, place)
 
 
+def _apart(thing: Thing) -> Thing:
+    return replace(thing, radius=thing.radius * APART / SIZES["medium"]) if thing.size == "medium" else thing
+
+
 def _single(scene: Scene, rng: np.random.Generator) -> Scene:
     if rng.random() < 0.55:
         place = str(rng.choice(list(PLACES)))
@@ -141,6 +146,7 @@ def _count(scene: Scene, rng: np.random.Generator) -> Scene:
     }[count]
     spots = arrangements[int(rng.integers(len(arrangements)))]
     first = _thing(rng, "small" if rng.random() < 0.5 else "medium", 0, 0, scene.colour, jitter=0)
+    first = _apart(first)
     dx, dy = rng.uniform(-0.02, 0.02, 2)
     return replace(scene, things=tuple(replace(first, x=x + dx, y=y + dy) for x, y in spots))
 
@@ -185,7 +191,7 @@ def _list(scene: Scene, rng: np.random.Generator) -> Scene:
         4: ((0.27, 0.27), (0.73, 0.27), (0.27, 0.73), (0.73, 0.73)),
     }[count]
     size = "small" if count == 3 else str(rng.choice(["small", "medium"]))
-    things = [_thing(rng, size, *spot, scene.colour, jitter=0.015) for spot in spots]
+    things = [_apart(_thing(rng, size, *spot, scene.colour, jitter=0.015)) for spot in spots]
     if count == 3:  # three abreast need room
         things = [replace(thing, radius=0.13) for thing in things]
     return replace(scene, things=tuple(things))
