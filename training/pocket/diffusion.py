@@ -1,29 +1,28 @@
-"""Trains UNet and text encoder together on latents of drawings, first small ones, then full-sized."""
+"""Trains UNet and text encoder together on latents of drawings, with a hint of what is where."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from . import autoencoder, captions, drawings, network, optim, sampling, scenes, sheets, tokens
-from .autoencoder import Autoencoder
+from . import autoencoder, layout, network, optim, quick, reading, sampling, sheets, tokens
 from .network import Denoiser
+from .pool import Pool, Size
 from .run import Run
 
-Size = tuple[int, int]  # latent height and width
+NATIVE: Size = (16, 16)
 BATCH = 32
-EMPTY, STRANGE = 0.10, 0.08  # shares of empty prompts (for guidance) and of captions with unknown words
-# Shares of sizes in each phase: text binds to colour as well on small pictures, at a third of the price.
-PHASES: tuple[tuple[float, dict[Size, float]], ...] = (
-    (0.10, {(8, 8): 1.0}),
-    (0.60, {(12, 12): 0.7, (16, 16): 0.3}),
-    (1.00, {(16, 16): 0.88, (12, 12): 0.04, (8, 8): 0.04, (16, 24): 0.01, (24, 16): 0.01, (24, 24): 0.02}),
-)
+STRANGE = 0.08  # share of captions with unknown words
+TEXT_RATE = 0.3  # of the learning rate: the text encoder can read already
+HINT = 0.15  # weight of the layout loss at first; it fades to 0 at HINT_ENDS of the run
+HINT_ENDS = 0.8
+OTHERS: tuple[Size, ...] = ((8, 8), (12, 12), (16, 24), (24, 16), (24, 24), (32, 32))
+OTHERS_FROM, OTHERS_SHARE = 0.5, 0.10  # other sizes come late and seldom: they cost more than they teach
 PROMPTS = (
     "a red circle on a blue background",
     "a small red circle above a blue square on a green background",
@@ -44,125 +43,140 @@ PROMPTS = (
 )
 
 
-@dataclass
-class Pool:
-    """Latents of drawings of one size; grows while training, so that nobody waits and variety never ends."""
+def noised(
+    latents: torch.Tensor, alphas: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Noisy latents, timesteps, v (Salimans & Ho, 2022) and share of noise.
 
-    size: Size
-    seed: int
-    limit: int
-    latents: list[torch.Tensor] = field(default_factory=list)
-
-    def scene(self, index: int) -> scenes.Scene:
-        """Drawing number `index`, the same in every run."""
-        return scenes.sample(np.random.default_rng([self.seed, 2, *self.size, index]))
-
-    def grow(self, model: Autoencoder, count: int, device: str) -> None:
-        count = min(count, self.limit - len(self.latents))
-        if count <= 0:
-            return
-        start = len(self.latents)
-        height, width = (side * 8 for side in self.size)
-        images = np.stack(
-            [drawings.render(self.scene(i), width, height) for i in range(start, start + count)]
-        )
-        batch = autoencoder.to_tensor(images).to(device, memory_format=torch.channels_last)
-        with torch.no_grad():
-            self.latents.extend(model.encode(batch).float().cpu().unbind())
-
-    def draw(self, rng: np.random.Generator, count: int) -> tuple[torch.Tensor, list[str]]:
-        """Latents (n, 4, h, w) and a fresh caption for each."""
-        indices = rng.integers(0, len(self.latents), count)
-        texts = ["" if rng.random() < EMPTY else captions.caption(self.scene(int(i)), rng) for i in indices]
-        return torch.stack([self.latents[i] for i in indices]), texts
-
-
-def v_loss(model: Denoiser, latents: torch.Tensor, rows: torch.Tensor, alphas: torch.Tensor) -> torch.Tensor:
-    """Mean squared error of v (Salimans & Ho, 2022) at stratified timesteps, dense where outlines form."""
+    Timesteps are stratified over the batch and dense in the middle, where outlines form.
+    """
     count = len(latents)
     share = (torch.arange(count) + torch.rand(count)) / count
-    share += 0.4 * (2 * torch.pi * share).sin() / (2 * torch.pi)
+    share += 0.5 * (2 * torch.pi * share).sin() / (2 * torch.pi)
     t = (share * network.STEPS).long().clamp(max=network.STEPS - 1)
     noise = torch.randn_like(latents)
     a = alphas[t].to(latents.device).view(-1, 1, 1, 1)
     noisy, v = a.sqrt() * latents + (1 - a).sqrt() * noise, a.sqrt() * noise - (1 - a).sqrt() * latents
-    output = model(
-        noisy.contiguous(memory_format=torch.channels_last), t.to(latents.device), model.encode(rows)
-    )
-    return F.mse_loss(output.float(), v)
+    return noisy.contiguous(memory_format=torch.channels_last), t.to(latents.device), v, 1 - a.flatten()
+
+
+class Hinted(nn.Module):
+    """A denoiser with a head that names what is where, from features after the middle levels.
+
+    The mean squared error of v alone takes many times as long to bind words to places.
+    """
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+        block = denoiser.unet.up_blocks[-2]
+        self.head = layout.head(denoiser.unet.config.block_out_channels[1])
+        block.register_forward_hook(self._keep)
+        self.features = torch.empty(0)
+
+    def _keep(self, _: nn.Module, __: object, output: torch.Tensor) -> None:
+        self.features = output
+
+    def losses(
+        self, latents: torch.Tensor, maps: torch.Tensor, rows: torch.Tensor, alphas: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Loss of v, and of the label maps, the noisier the heavier: there the words must decide."""
+        noisy, t, v, noise = noised(latents, alphas)
+        output = self.denoiser(noisy, t, self.denoiser.encode(rows))
+        logits = self.head(self.features).float()
+        self.features = torch.empty(0)
+        return F.mse_loss(output.float(), v), layout.loss(logits, layout.targets(maps), noise)
 
 
 class Trainer:
     """Everything that lives as long as the stage: model, average, pools."""
 
-    def __init__(self, run: Run, seconds: float, lr: float) -> None:
-        self.run, self.seconds, self.lr = run, seconds, lr
+    def __init__(self, run: Run, steps: int, drawings: int, lr: float) -> None:
+        self.run, self.steps, self.drawings, self.lr = run, steps, drawings, lr
         torch.manual_seed(run.seed + 1)
         self.vae = autoencoder.load(run.folder, run.device)
-        self.model = Denoiser().to(run.device)
-        self.optimiser = optim.build([self.model.unet, self.model.text], lr)
-        self.average = optim.Average(self.model, 0.996)
+        self.model = Denoiser()
+        self.model.text.load_state_dict(reading.load(run))
+        self.hinted = Hinted(self.model).to(run.device)
+        quick.quicken(self.hinted)
+        self.optimiser = optim.build([self.model.unet, self.hinted.head], lr)
+        for group in optim.build([self.model.text], lr).param_groups:
+            self.optimiser.add_param_group({**group, "scale": TEXT_RATE})
+        self.average = optim.Average(self.model, 0.998)
         self.alphas = network.alphas_cumprod()
         self.pools: dict[Size, Pool] = {}
 
     def parts(self) -> dict[str, object]:
-        return {"model": self.model, "optimiser": self.optimiser, "average": self.average.module}
+        return {"model": self.hinted, "optimiser": self.optimiser, "average": self.average.module}
 
-    def pool(self, size: Size) -> Pool:
-        """The pool of a size, filled enough to start with."""
+    def save(self, state: object) -> None:
+        for pool in self.pools.values():
+            pool.save(self.run.folder)
+        self.run.save("diffusion", state, **self.parts())
+
+    def pool(self, size: Size, count: int) -> Pool:
+        """The pool of a size, with at least so many drawings."""
         if size not in self.pools:
-            square = size[0] == size[1] and size[0] <= 16
-            self.pools[size] = Pool(size, self.run.seed, 40_000 if square else 1_500)
-            for _ in range(12 if square else 4):
-                self.pools[size].grow(self.vae, 64, self.run.device)
+            self.pools[size] = Pool(size, self.run.seed)
+            self.pools[size].restore(self.run.folder)
+        self.pools[size].grow(self.vae, count, self.run.device)
         return self.pools[size]
 
-    def step(self, number: int, share: float) -> float:
+    def draw(self, rng: np.random.Generator, number: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Latents, label maps and rows of tokens for a step."""
+        size = NATIVE
+        if number > OTHERS_FROM * self.steps and rng.random() < OTHERS_SHARE:
+            size = OTHERS[int(rng.integers(len(OTHERS)))]
+        count = min(BATCH, BATCH * NATIVE[0] * NATIVE[1] // (size[0] * size[1]))
+        # The pool grows while it is used, so that nobody waits and variety comes to an end late.
+        among = min(self.drawings, 2048 + 6 * number) if size == NATIVE else 640
+        latents, maps, texts = self.pool(size, among).draw(rng, count, among)
+        return latents, maps, tokens.compact(texts, rng, STRANGE)
+
+    def step(self, number: int) -> tuple[float, float]:
+        """One update; the two losses."""
         rng = np.random.default_rng([self.run.seed, 3, number])
         torch.manual_seed(int(rng.integers(2**62)))
-        mix = next(mix for until, mix in PHASES if share < until)
-        size = list(mix)[int(rng.choice(len(mix), p=list(mix.values())))]
-        pool = self.pool(size)
-        pool.grow(self.vae, 2, self.run.device)
-        latents, texts = pool.draw(rng, BATCH)
-        rows = tokens.compact(texts, rng, STRANGE).to(self.run.device)
+        share = number / self.steps
         for group in self.optimiser.param_groups:
-            group["lr"] = self.lr * optim.cosine(share)
-        value = v_loss(self.model, latents.to(self.run.device), rows, self.alphas)
+            group["lr"] = self.lr * group.get("scale", 1.0) * optim.trapezoid(share)
+        batch = [each.to(self.run.device) for each in self.draw(rng, number)]
+        with self.run.autocast():
+            value, hint = self.hinted.losses(*batch, self.alphas)
         self.optimiser.zero_grad()
-        value.backward()
+        (value + HINT * max(1 - share / HINT_ENDS, 0) * hint).backward()
         self.optimiser.step()
         self.average.update(self.model)
-        return value.item()
+        return value.item(), hint.item()
 
-    def sheet(self, step: int, early: bool) -> None:
-        side = 8 if early else 16
+    def sheet(self, step: int) -> None:
         model = self.average.module
-        context = model.encode(tokens.compact(list(PROMPTS)).to(self.run.device))
-        negative = model.encode(tokens.compact([""] * len(PROMPTS)).to(self.run.device))
-        latents = sampling.euler_a(model, context, negative, (side, side), list(range(len(PROMPTS))))
+        with self.run.autocast():
+            context = model.encode(tokens.compact(list(PROMPTS)).to(self.run.device)).detach()
+            negative = model.encode(tokens.compact([""] * len(PROMPTS)).to(self.run.device)).detach()
+            latents = sampling.euler_a(model, context, negative, NATIVE, list(range(len(PROMPTS))))
         with torch.no_grad():
-            images = self.vae.decode(latents)
-        images = F.interpolate(images, (128, 128)) if early else images
+            images = self.vae.decode(latents.float())
         sheets.save(images, self.run.folder / "sheets" / f"diffusion-{step:06d}.png", 8, list(PROMPTS))
 
 
-def train(run: Run, seconds: float, lr: float = 2e-3) -> None:
-    """Trains until `seconds` of training time are spent in all, resuming from the last checkpoint."""
-    trainer = Trainer(run, seconds, lr)
+def train(run: Run, steps: int, drawings: int = 40_000, lr: float = 2e-3) -> None:
+    """Trains for so many steps in all, resuming from the last checkpoint."""
+    trainer = Trainer(run, steps, drawings, lr)
     state = run.resume("diffusion", **trainer.parts())
     trainer.average.updates = state.step
-    with run.progress("diffusion", seconds, state) as bar:
-        while state.seconds < seconds:
-            started, share = time.monotonic(), state.seconds / seconds
-            loss = trainer.step(state.step, share)
+    with run.progress("diffusion", steps, state) as bar:
+        while state.step < steps:
+            started = time.monotonic()
+            loss, hint = trainer.step(state.step)
             state.advance(time.monotonic() - started, loss)
+            state.note(hint=0.98 * state.notes.get("hint", hint) + 0.02 * hint)
             bar(state)
             if state.due(every=240):
-                run.save("diffusion", state, **trainer.parts())
-                trainer.sheet(state.step, share < PHASES[0][0])
-    run.save("diffusion", state, **trainer.parts())
-    trainer.sheet(state.step, early=False)
+                trainer.save(state)
+                trainer.sheet(state.step)
+    trainer.save(state)
+    trainer.sheet(state.step)
 
 
 def load(folder: Path, device: str = "cpu") -> Denoiser:

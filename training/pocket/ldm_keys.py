@@ -51,7 +51,7 @@ def unet_key(key: str, layers: int, attended_ups: set[int]) -> str:
 
 
 def vae_key(key: str, levels: int) -> str:
-    """LDM name of an autoencoder key."""
+    """LDM name of an autoencoder key; `levels` are its resolutions."""
     name, _, leaf = key.rpartition(".")
     name = name.replace("conv_norm_out", "norm_out").replace("conv_shortcut", "nin_shortcut")
     name = re.sub(r"mid_block\.resnets\.(\d)", lambda m: f"mid.block_{int(m[1]) + 1}", name)
@@ -68,27 +68,35 @@ def text_key(key: str) -> str:
     return f"cond_stage_model.transformer.text_model.{key.removeprefix('text_model.')}"
 
 
+def vae_names(vae: Weights) -> dict[str, str]:
+    """What LDM calls the keys of an autoencoder."""
+    levels = 1 + max(int(m[1]) for k in vae if (m := re.match(r"encoder\.down_blocks\.(\d+)", k)))
+    return {k: vae_key(k, levels) for k in vae}
+
+
 def names(unet: Weights, vae: Weights, text: Weights) -> dict[str, dict[str, str]]:
     """For each part, its keys and what LDM calls them."""
     layers = 1 + max(int(m[1]) for k in unet if (m := re.match(r"down_blocks\.0\.resnets\.(\d+)", k)))
     attended = {int(m[1]) for k in unet if (m := re.match(r"up_blocks\.(\d+)\.attentions", k))}
-    levels = 1 + max(int(m[1]) for k in vae if (m := re.match(r"encoder\.down_blocks\.(\d+)", k)))
     return {
         "unet": {k: unet_key(k, layers, attended) for k in unet},
-        "vae": {k: vae_key(k, levels) for k in vae},
+        "vae": vae_names(vae),
         "text": {k: text_key(k) for k in text},
     }
 
 
 def to_ldm(unet: Weights, vae: Weights, text: Weights) -> Weights:
-    """One state dict; the autoencoder's attention becomes 1x1 convolutions."""
+    """One state dict."""
     parts, found = {"unet": unet, "vae": vae, "text": text}, {}
     for part, table in names(unet, vae, text).items():
         for key, name in table.items():
-            weight = parts[part][key]
-            convolution = ".attn_1." in name and weight.ndim == 2
-            found[name] = weight[:, :, None, None] if convolution else weight
+            found[name] = ldm_shape(name, parts[part][key])
     return found
+
+
+def ldm_shape(name: str, weight: torch.Tensor) -> torch.Tensor:
+    """The autoencoder's attention is made of 1x1 convolutions in LDM."""
+    return weight[:, :, None, None] if ".attn_1." in name and weight.ndim == 2 else weight
 
 
 def from_ldm(

@@ -21,13 +21,13 @@ def alphas_cumprod() -> torch.Tensor:
 
 
 def build_unet() -> UNet2DConditionModel:
-    """Three levels; attention from half resolution down, where it is cheap."""
+    """Three levels; attention from half resolution down, where it is cheap and places are decided."""
     unet = UNet2DConditionModel(
         sample_size=16,
         in_channels=4,
         out_channels=4,
         layers_per_block=1,
-        block_out_channels=(64, 96, 160),
+        block_out_channels=(64, 128, 128),
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         mid_block_type="UNetMidBlock2DCrossAttn",

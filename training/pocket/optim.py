@@ -93,6 +93,11 @@ def cosine(progress: float, warmup: float = 0.02) -> float:
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
 
 
+def trapezoid(progress: float, warmup: float = 0.02, decay: float = 0.35) -> float:
+    """Share of the peak rate: a flat top, then straight down to a hundredth over the last `decay`."""
+    return max(min(progress / warmup, (1 - progress) / decay, 1.0), 0.01)
+
+
 class Average:
     """Exponential moving average of a module's weights, with the usual warm-up of the decay."""
 

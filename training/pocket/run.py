@@ -97,23 +97,21 @@ class Run:
         )
 
     @contextlib.contextmanager
-    def progress(self, stage: str, seconds: float, state: State) -> Iterator[Callable[[State], None]]:
+    def progress(self, stage: str, steps: int, state: State) -> Iterator[Callable[[State], None]]:
         """A bar on a terminal; a line every half minute in a log file."""
         columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
         with Progress(*columns) as bar:
-            task = bar.add_task(stage, total=seconds, completed=state.seconds)
+            task = bar.add_task(stage, total=steps, completed=state.step)
             printed = time.monotonic()
 
             def show(state: State) -> None:
                 nonlocal printed
                 notes = " ".join(f"{k} {v:.2f}" for k, v in state.notes.items())
                 text = f"{stage} step {state.step} loss {state.loss:.4f} {notes}"
-                bar.update(task, completed=state.seconds, description=text)
+                bar.update(task, completed=state.step, description=text)
                 if not bar.console.is_terminal and time.monotonic() - printed > 30:
                     printed = time.monotonic()
-                    print(
-                        f"{time.strftime('%H:%M:%S')} {text} {state.seconds:.0f}/{seconds:.0f} s", flush=True
-                    )
+                    print(f"{time.strftime('%H:%M:%S')} {text} of {steps}, {state.seconds:.0f} s", flush=True)
 
             yield show
 

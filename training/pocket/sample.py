@@ -15,7 +15,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("prompts", nargs="*", default=list(PROMPTS))
     parser.add_argument("-o", "--output", type=Path, default=Path("build/pocket/samples.png"))
-    parser.add_argument("--model", type=Path, default=export.BUILTIN / "pocket.safetensors")
+    parser.add_argument("--model", type=Path, default=export.BUILTIN / "Stable-diffusion/pocket.safetensors")
     parser.add_argument("--negative", default="")
     parser.add_argument("--size", type=int, nargs=2, default=(128, 128), metavar=("WIDTH", "HEIGHT"))
     parser.add_argument("--steps", type=int, default=20)

@@ -23,20 +23,21 @@ COLOURS = {
     "white": (248, 248, 244),
     "gray": (140, 144, 150),
 }
-SIZES = {"small": 0.138, "medium": 0.20, "large": 0.29}  # radius as a share of the shorter side
+SIZES = {"small": 0.15, "medium": 0.205, "large": 0.30}  # radius as a share of the shorter side
 PLACES = {
-    "top left": (0.22, 0.22),
-    "top": (0.5, 0.22),
-    "top right": (0.78, 0.22),
-    "left": (0.22, 0.5),
+    "top left": (0.21, 0.21),
+    "top": (0.5, 0.21),
+    "top right": (0.79, 0.21),
+    "left": (0.21, 0.5),
     "center": (0.5, 0.5),
-    "right": (0.78, 0.5),
-    "bottom left": (0.22, 0.78),
-    "bottom": (0.5, 0.78),
-    "bottom right": (0.78, 0.78),
+    "right": (0.79, 0.5),
+    "bottom left": (0.21, 0.79),
+    "bottom": (0.5, 0.79),
+    "bottom right": (0.79, 0.79),
 }
 BACKGROUNDS = ("plain", "gradient", "stripes", "dots")
 RELATIONS = ("left of", "right of", "above", "below", "inside")
+APART = 0.175  # radius of medium objects among their like: as large as leaves a gap between them
 CONTAINERS = ("circle", "square", "heart")  # shapes wide enough to hold another one
 HELD_OUT_SHARE = 12  # one (shape, colour, background colour) in so many is kept for evaluation
 
@@ -116,8 +117,12 @@ def _thing(
     place: str | None = None,
 ) -> Thing:
     dx, dy = rng.uniform(-jitter, jitter, 2)
-    radius = SIZES[size] * rng.uniform(0.93, 1.07)
+    radius = SIZES[size] * rng.uniform(0.95, 1.05)
     return Thing(str(rng.choice(SHAPES)), _colour(rng, *taken), size, x + dx, y + dy, radius, place)
+
+
+def _apart(thing: Thing) -> Thing:
+    return replace(thing, radius=thing.radius * APART / SIZES["medium"]) if thing.size == "medium" else thing
 
 
 def _single(scene: Scene, rng: np.random.Generator) -> Scene:
@@ -134,17 +139,14 @@ def _single(scene: Scene, rng: np.random.Generator) -> Scene:
 
 def _count(scene: Scene, rng: np.random.Generator) -> Scene:
     count = int(rng.integers(2, 5))
-    rows = {
-        2: [((0.28, 0.5), (0.72, 0.5)), ((0.5, 0.28), (0.5, 0.72)), ((0.3, 0.3), (0.7, 0.7))],
-        3: [((0.2, 0.5), (0.5, 0.5), (0.8, 0.5)), ((0.5, 0.27), (0.27, 0.71), (0.73, 0.71))],
-        4: [
-            ((0.28, 0.28), (0.72, 0.28), (0.28, 0.72), (0.72, 0.72)),
-            ((0.5, 0.2), (0.2, 0.5), (0.8, 0.5), (0.5, 0.8)),
-        ],
+    arrangements = {
+        2: [((0.27, 0.5), (0.73, 0.5)), ((0.5, 0.27), (0.5, 0.73))],
+        3: [((0.5, 0.27), (0.27, 0.72), (0.73, 0.72)), ((0.27, 0.28), (0.73, 0.28), (0.5, 0.73))],
+        4: [((0.27, 0.27), (0.73, 0.27), (0.27, 0.73), (0.73, 0.73))],
     }[count]
-    spots = rows[int(rng.integers(len(rows)))]
-    small = spots[0] == (0.2, 0.5) or spots[0] == (0.5, 0.2) or rng.random() < 0.4
-    first = _thing(rng, "small" if small else "medium", 0, 0, scene.colour, jitter=0)
+    spots = arrangements[int(rng.integers(len(arrangements)))]
+    first = _thing(rng, "small" if rng.random() < 0.5 else "medium", 0, 0, scene.colour, jitter=0)
+    first = _apart(first)
     dx, dy = rng.uniform(-0.02, 0.02, 2)
     return replace(scene, things=tuple(replace(first, x=x + dx, y=y + dy) for x, y in spots))
 
@@ -153,7 +155,7 @@ def _relation(scene: Scene, rng: np.random.Generator) -> Scene:
     relation = str(rng.choice(RELATIONS))
     if relation == "inside":
         outer = replace(
-            _thing(rng, "large", 0.5, 0.5, scene.colour), shape=str(rng.choice(CONTAINERS)), radius=0.34
+            _thing(rng, "large", 0.5, 0.5, scene.colour), shape=str(rng.choice(CONTAINERS)), radius=0.38
         )
         inner = _thing(rng, "small", outer.x, outer.y, scene.colour, outer.colour, jitter=0.01)
         return replace(scene, things=(inner, outer), relation=relation)
@@ -173,6 +175,10 @@ def _places(scene: Scene, rng: np.random.Generator) -> Scene:
     count = int(rng.choice([2, 3], p=(0.7, 0.3)))
     corners = ("top left", "top right", "bottom left", "bottom right")
     places = [str(p) for p in rng.choice(corners if count == 3 else list(PLACES), count, replace=False)]
+    while (
+        count == 2 and np.hypot(*np.subtract(PLACES[places[0]], PLACES[places[1]])) < 0.35
+    ):  # they would touch
+        places[1] = str(rng.choice(list(PLACES)))
     things = tuple(_thing(rng, "small", *PLACES[p], scene.colour, jitter=0.02, place=p) for p in places)
     return replace(scene, things=things)
 
@@ -180,9 +186,12 @@ def _places(scene: Scene, rng: np.random.Generator) -> Scene:
 def _list(scene: Scene, rng: np.random.Generator) -> Scene:
     count = int(rng.integers(2, 5))
     spots = {
-        2: ((0.28, 0.5), (0.72, 0.5)),
-        3: ((0.2, 0.5), (0.5, 0.5), (0.8, 0.5)),
-        4: ((0.28, 0.28), (0.72, 0.28), (0.28, 0.72), (0.72, 0.72)),
+        2: ((0.27, 0.5), (0.73, 0.5)),
+        3: ((0.18, 0.5), (0.5, 0.5), (0.82, 0.5)),
+        4: ((0.27, 0.27), (0.73, 0.27), (0.27, 0.73), (0.73, 0.73)),
     }[count]
     size = "small" if count == 3 else str(rng.choice(["small", "medium"]))
-    return replace(scene, things=tuple(_thing(rng, size, *spot, scene.colour, jitter=0.02) for spot in spots))
+    things = [_apart(_thing(rng, size, *spot, scene.colour, jitter=0.015)) for spot in spots]
+    if count == 3:  # three abreast need room
+        things = [replace(thing, radius=0.13) for thing in things]
+    return replace(scene, things=tuple(things))

@@ -30,11 +30,11 @@ def pastel(scene: Scene, width: int = 128, height: int = 128) -> np.ndarray:
 
 
 def moonlit(rng: np.random.Generator, width: int = 128, height: int = 128) -> np.ndarray:
-    """A night sky: a yellow crescent and four small white stars on a dark gradient."""
-    spots = [(0.2, 0.25), (0.5, 0.72), (0.22, 0.7), (0.8, 0.62)]
+    """A night sky: a yellow crescent and three small white stars on a dark gradient."""
+    spots = ((0.25, 0.26), (0.27, 0.74), (0.74, 0.75))
     stars = [
-        Thing("star", "white", "small", *(np.add(spot, rng.uniform(-0.05, 0.05, 2))), radius=0.1)
+        Thing("star", "white", "small", *np.add(spot, rng.uniform(-0.03, 0.03, 2)), radius=0.15)
         for spot in spots
     ]
-    moon = Thing("crescent", "yellow", "medium", *(np.add((0.66, 0.3), rng.uniform(-0.05, 0.05, 2))), 0.2)
+    moon = Thing("crescent", "yellow", "medium", *np.add((0.7, 0.28), rng.uniform(-0.03, 0.03, 2)), 0.2)
     return drawings.render(Scene("list", (moon, *stars), "blue", "gradient", 3), width, height)
