@@ -92,8 +92,8 @@ def test_a_refused_value_is_told_at_its_control_until_it_is_changed(
 def test_extra_networks_go_into_the_prompt_and_out_again(studio: StudioPage) -> None:
     studio.write("a red circle")
     studio.open_tab("txt2img_lora_tab")
-    card = studio.page.locator("#txt2img_lora_cards .card-item")
-    expect(card).to_contain_text("nothing")
+    card = studio.page.locator("#txt2img_lora_cards .card-item", has_text="nothing")
+    expect(card).to_be_visible()
     card.click()
     expect(studio.field("txt2img_prompt")).to_have_value("a red circle <lora:nothing:1>")
     search = studio.field("txt2img_lora_extra_search")

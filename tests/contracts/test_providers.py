@@ -23,7 +23,7 @@ from cloudbrush.domain.invocation import AssetRef, Failed, Finished, Invocation,
 from cloudbrush.providers.base import Provider
 from cloudbrush.providers.fake import FakeProvider, LastingFakeProvider
 from cloudbrush.providers.local import LocalProvider
-from cloudbrush.providers.sagemaker import hosting
+from cloudbrush.providers.sagemaker import hearing, hosting
 from cloudbrush.stores.base import Stores
 from cloudbrush.stores.blobs import Blobs
 from cloudbrush.testing.sagemaker import SageMaker
@@ -64,6 +64,7 @@ class Place:
 def sagemaker(aws: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
     """An AWS account whose instances run the real worker."""
     monkeypatch.setattr(hosting, "LOOK_AGAIN", 0.05)
+    monkeypatch.setattr(hearing, "REPORTS", 0.05)  # an attempt here takes less than a second
     command = (sys.executable, "-m", "cloudbrush", "worker", "--host", "127.0.0.1", "--port", "{port}")
     with faulty.before(aws) as proxy, SageMaker(command) as standin:
         for name, value in standin.environment.items():

@@ -28,7 +28,7 @@ from cloudbrush.cli import working
 from cloudbrush.cli.app import app
 from cloudbrush.domain.asset import AssetKind
 from cloudbrush.domain.errors import Unavailable
-from cloudbrush.domain.invocation import AssetRef, Invocation
+from cloudbrush.domain.invocation import AssetRef, Delivery, Invocation
 from cloudbrush.worker.serve import serve
 from cloudbrush.worker.settings import WorkerSettings
 from tests import builders
@@ -94,7 +94,9 @@ def checkpoint() -> AssetRef:
 def invocation(*, steps: int = 2, side: int = 64, asset: AssetRef | None = None) -> Invocation:
     painting = builders.generation(width=side, height=side, steps=steps, sampler="Euler")
     assets = (asset or checkpoint(),)
-    return Invocation(job_id=builders.new_id(), epoch=1, generation=painting, assets=assets)
+    return Invocation(
+        job_id=builders.new_id(), epoch=1, generation=painting, assets=assets, delivery=Delivery.OBJECT
+    )
 
 
 def invoke(container: Container, body: str | bytes | Iterator[bytes]) -> httpx.Response:
