@@ -134,6 +134,7 @@ class Queue:
         try:
             outcome = await self._attempt(request, worker)
         except WorkerGone as error:
+            await worker.dies()  # or the next attempt would be given to it as well
             if waiting.attempts < ATTEMPTS:
                 self._waiting.appendleft(waiting)
                 self._let_expire(waiting)

@@ -22,6 +22,7 @@ CONNECT = httpx.Timeout(None, connect=5.0)  # seconds; how long an answer may ta
 PING_TIMEOUT = 2.0  # seconds, as documented
 PING_INTERVAL = 0.05  # seconds; the contract offers nothing but asking again
 KILL_AFTER = 30.0  # seconds from SIGTERM to SIGKILL, as documented
+DYING = 1.0  # seconds of real time between a broken connection and the end of the process
 TIMED_OUT = (  # what callers are told of a container that does not answer: "Troubleshooting" of the guide
     "Your invocation timed out while waiting for a response from container primary. Review the latency "
     "metrics for each container in Amazon CloudWatch, resolve the issue, and try again."
@@ -76,6 +77,12 @@ class Worker:
                     await self.process.wait()
             except TimeoutError:
                 await self.kill()
+
+    async def dies(self) -> None:
+        """Return when the process has ended, or after a moment: who broke off may be about to."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DYING):
+                await self.process.wait()
 
     async def kill(self) -> None:
         """SIGKILL; the process is gone when this returns."""
